@@ -1,0 +1,65 @@
+"""Facts of the place: where stores, keys and the release target are. The only reader of the environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+
+from pipeline_lib.errors import SettingsError
+from pipeline_lib.settings.base import Section
+
+REPO = Path(__file__).resolve().parent.parent.parent
+VAR = REPO / "var"
+PREFIX = "PIPELINE_"
+
+
+class Place(Section):
+    """Each field is the environment variable ``PIPELINE_<FIELD>``."""
+
+    env: Literal["local", "staging", "prod"] = "local"
+    """Which rules apply: ``prod`` refuses overrides and automatic promotion."""
+    dataset: str = "synthetic"
+    """Which source of ``config/sources`` runs when none is named."""
+    source: Path | None = Field(default=None, strict=False)
+    """Folder with the raw files of the source; the synthetic source needs none."""
+    root: str = f"file://{VAR}/store"
+    """Object store of runs, registry and reports: ``file:///path`` or ``s3://bucket/prefix``."""
+    audit: str = f"file://{VAR}/audit"
+    """Store of the record's evidence segments; in production a bucket with Object Lock."""
+    anchors: str = f"file://{VAR}/anchors"
+    """Store of the signed checkpoints, apart from the record; in production another account."""
+    query_store: str = f"{VAR}/lancedb"
+    """LanceDB folder or ``s3://`` URI: the record's query tables, rebuildable from the evidence."""
+    keys: Path = Field(default=VAR / "keys", strict=False)
+    """Folder of secrets."""
+    target: str = f"file://{VAR}/releases"
+    """Release target: ``file:///folder`` or ``lambda:<function name>``."""
+    overrides: Path | None = Field(default=None, strict=False)
+    """A policy file laid over ``config/``: for experiments on a laptop and for tests."""
+    recompute: bool = Field(default=False, strict=False)
+    """Make finished stages again and fail if the bytes differ."""
+    threads: int = Field(default=2, ge=1, strict=False)
+    """Threads of one stage's numeric work; results do not depend on it."""
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] | None = None) -> Place:
+        """Raises SettingsError for a variable with our prefix that nothing reads, or with a bad value."""
+        environ = os.environ if environ is None else environ
+        given = {k.removeprefix(PREFIX).lower(): v for k, v in environ.items() if k.startswith(PREFIX) and v}
+        if unknown := sorted(given.keys() - cls.model_fields.keys()):
+            raise SettingsError(
+                "environment: " + ", ".join(f"{PREFIX}{name.upper()}" for name in unknown) + " means nothing here; "
+                "known: " + ", ".join(f"{PREFIX}{name.upper()}" for name in cls.model_fields)
+            )
+        try:
+            place = cls.model_validate(given)
+        except ValidationError as error:
+            lines = [f"environment: {PREFIX}{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors()]
+            raise SettingsError("\n".join(lines)) from None
+        if place.env == "prod" and place.overrides:
+            raise SettingsError("environment: PIPELINE_OVERRIDES is refused in prod")
+        return place

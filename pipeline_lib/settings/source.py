@@ -1,0 +1,58 @@
+"""A data source: one YAML file under ``config/sources/``."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from pipeline_lib.settings.base import Section
+
+
+class Product(Section):
+    short: str
+    """Column ``prod_<short>`` of the snapshot."""
+    meaning: str
+    nba_class: int = Field(ge=0)
+    """Class of ``nba_primary``; 0 = never a next best action."""
+    acquire_group: Literal["deposits", "investments", "accounts", "lending", "payments"] | None = None
+    risk_grade: int | None = Field(default=None, ge=1, le=5)
+    """Suitability grade; a product without one is never recommended."""
+
+
+class Source(Section):
+    """``name`` is the file's name."""
+
+    name: str
+    adapter: str
+    """Module under ``pipeline_lib/ingest/adapters``."""
+    title: str
+    origin: Literal["real", "synthetic"]
+    currency: str = Field(pattern="^[A-Z]{3}$")
+    """ISO 4217 code of every amount."""
+    needs_files: bool
+    """Whether a folder with raw files must be given (``PIPELINE_SOURCE``)."""
+    products: list[Product]
+    nba_classes: list[str]
+    """Class names of ``nba_primary``; index 0 is ``none``."""
+    tasks: list[str]
+    """Tasks that can be derived honestly from this source; the others are masked."""
+    tasks_absent_because: dict[str, str]
+    """Task -> why it cannot be derived; together with ``tasks`` these are all tasks."""
+    unavailable_columns: list[str] = []
+    """Canonical snapshot columns the source does not carry; they stay null and feed no feature."""
+    protected: dict[str, str] = {}
+    """Protected attribute -> canonical column; attributes not listed are unknown."""
+    params: dict[str, int | float | str | bool] = {}
+    """Parameters of the adapter, each documented in the adapter's module."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Source:
+        shorts = [product.short for product in self.products]
+        if len(set(shorts)) != len(shorts):
+            raise ValueError("products: a short name is written twice")
+        if both := sorted(set(self.tasks) & self.tasks_absent_because.keys()):
+            raise ValueError(f"tasks {both} are both derived and absent")
+        if bad := [p.short for p in self.products if p.nba_class >= len(self.nba_classes)]:
+            raise ValueError(f"products {bad} name an nba_class beyond nba_classes")
+        return self
