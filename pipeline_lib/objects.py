@@ -268,7 +268,7 @@ class S3Objects(Objects):
 
     @contextmanager
     def _translated(self, key: str, missing: type[StoreError] = ObjectMissing) -> Iterator[None]:
-        """botocore's errors in our words."""
+        """Botocore's errors in our words."""
         try:
             yield
         except self._refused as error:

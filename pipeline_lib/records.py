@@ -26,9 +26,7 @@ class Finding:
 
     def __str__(self) -> str:
         about = f"{self.column} against {self.label}" if self.label else self.column
-        return (
-            f"{self.check} {self.verdict}: {about}: {self.statistic} = {self.value}, limit {self.threshold}. {self.message}"
-        )
+        return f"{self.check} {self.verdict}: {about}: {self.statistic} = {self.value}, limit {self.threshold}. {self.message}"
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
@@ -34,6 +34,7 @@ from pipeline_lib.settings.source import Source
 from pipeline_lib.settings.tasks import Tasks
 from pipeline_lib.settings.teacher import Teacher
 
+_S = TypeVar("_S", bound=Section)
 CONFIG = Path(__file__).resolve().parent.parent / "config"
 
 __all__ = ["CONFIG", "Place", "Settings", "load", "source_names"]
@@ -107,7 +108,7 @@ def _section(section: str, layers: list[tuple[str, dict[str, Any]]]) -> Section:
     return _checked(kind, body, files)
 
 
-def _checked[S: Section](kind: type[S], body: Mapping[str, Any], file: str) -> S:
+def _checked(kind: type[_S], body: Mapping[str, Any], file: str) -> _S:
     try:
         return kind.model_validate(body)
     except ValidationError as error:
@@ -151,7 +152,7 @@ class _NoDuplicates(yaml.SafeLoader):
 
 
 def _mapping(loader: _NoDuplicates, node: yaml.MappingNode) -> dict[Any, Any]:
-    keys = [loader.construct_object(key) for key, _ in node.value]  # type: ignore[no-untyped-call]
+    keys = [loader.construct_object(key) for key, _ in node.value]
     for key in keys:
         if keys.count(key) > 1:
             raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is written twice", node.start_mark)

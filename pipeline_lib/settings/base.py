@@ -9,5 +9,9 @@ class Section(BaseModel):
     """Frozen; unknown keys refused; the docstring under a field (unit, meaning, source) is its description."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, allow_inf_nan=False, ser_json_inf_nan="null"
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,
     )
