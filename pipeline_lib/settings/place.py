@@ -18,7 +18,7 @@ PREFIX = "PIPELINE_"
 
 
 class Place(Section):
-    """Each field is the environment variable ``PIPELINE_<FIELD>``."""
+    """Each field is the environment variable ``PIPELINE_<FIELD>``. Stores not named lie under ``home``."""
 
     env: Literal["local", "staging", "prod"] = "local"
     """Which rules apply: ``prod`` refuses overrides and automatic promotion."""
@@ -26,17 +26,19 @@ class Place(Section):
     """Which source of ``config/sources`` runs when none is named."""
     source: Path | None = Field(default=None, strict=False)
     """Folder with the raw files of the source; the synthetic source needs none."""
-    root: str = f"file://{VAR}/store"
+    home: Path = Field(default_factory=lambda data: VAR / data["dataset"], strict=False)
+    """Folder of everything this place keeps on local disk: one bank, one home."""
+    root: str = Field(default_factory=lambda data: f"file://{data['home']}/store")
     """Object store of runs, registry and reports: ``file:///path`` or ``s3://bucket/prefix``."""
-    audit: str = f"file://{VAR}/audit"
+    audit: str = Field(default_factory=lambda data: f"file://{data['home']}/audit")
     """Store of the record's evidence segments; in production a bucket with Object Lock."""
-    anchors: str = f"file://{VAR}/anchors"
+    anchors: str = Field(default_factory=lambda data: f"file://{data['home']}/anchors")
     """Store of the signed checkpoints, apart from the record; in production another account."""
-    query_store: str = f"{VAR}/lancedb"
+    query_store: str = Field(default_factory=lambda data: f"{data['home']}/lancedb")
     """LanceDB folder or ``s3://`` URI: the record's query tables, rebuildable from the evidence."""
-    keys: Path = Field(default=VAR / "keys", strict=False)
+    keys: Path = Field(default_factory=lambda data: data["home"] / "keys", strict=False)
     """Folder of secrets."""
-    target: str = f"file://{VAR}/releases"
+    target: str = Field(default_factory=lambda data: f"file://{data['home']}/releases")
     """Release target: ``file:///folder`` or ``lambda:<function name>``."""
     overrides: Path | None = Field(default=None, strict=False)
     """A policy file laid over ``config/``: for experiments on a laptop and for tests."""
