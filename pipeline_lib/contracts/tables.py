@@ -1,0 +1,124 @@
+"""The canonical tables: columns, types, keys and ranges, said once. Source: data.md 5, docs/artefacts.md.
+
+Ranges and value sets are what the Great Expectations suites ask of every load; ``nullable`` False means that a
+null is an error, True that null means "not known".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import polars as pl
+
+SEX = ("F", "M", "U")
+SEGMENTS = ("TOP", "PARTICULARES", "UNIVERSITARIO", "UNKNOWN")
+ORIGINS = ("real", "synthetic")
+SPLITS = ("train", "val", "test", "test_seen", "serve")
+PARTS = ("fit", "stop", "calib", "fidelity", "gate", "seen", "serve")
+STATUSES = ("mature", "immature", "absent")
+PRODUCT_PREFIX = "prod_"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column's promise. ``low`` and ``high`` are inclusive."""
+
+    name: str
+    dtype: pl.DataType
+    nullable: bool = False
+    low: float | None = None
+    high: float | None = None
+    values: tuple[str, ...] | None = None
+
+
+def _flag(name: str, *, nullable: bool = True) -> Column:
+    return Column(name, pl.Int8(), nullable, 0, 1)
+
+
+PROFILE = (
+    Column("age", pl.Int16(), True, 18, 100),
+    Column("sex", pl.String(), False, values=SEX),
+    Column("income", pl.Float64(), True, 0, 5e7),
+    Column("tenure_months", pl.Int16(), True, 0, 256),
+    _flag("is_active"),
+    _flag("is_new_customer"),
+    Column("country", pl.String(), True),
+    Column("province_id", pl.Int16(), True, 0, 255),
+    Column("channel", pl.String(), True),
+    Column("relation_type", pl.String(), True),
+    Column("employee_status", pl.String(), True),
+    _flag("is_resident"),
+    _flag("is_foreign_born"),
+    _flag("is_deceased"),
+)
+"""What an adapter may know about a customer at a snapshot."""
+
+ADAPTER_SNAPSHOT = (Column("customer_id", pl.String()), *PROFILE)
+
+SNAPSHOT = (
+    Column("customer_key", pl.Int32(), False, 1),
+    Column("snapshot_date", pl.Date()),
+    *PROFILE[:3],
+    _flag("income_missing", nullable=False),
+    PROFILE[3],
+    _flag("tenure_unknown", nullable=False),
+    *PROFILE[4:],
+    Column("num_products", pl.Int8(), False, 0, 127),
+)
+"""Canonical ``customer_snapshot`` before its ``prod_<short>`` Int8 columns; key (customer_key, snapshot_date)."""
+
+SEGMENT = (Column("customer_id", pl.String()), Column("segment", pl.String(), values=SEGMENTS))
+
+ADAPTER_EVENT = (
+    Column("event_id", pl.String()),
+    Column("customer_id", pl.String()),
+    Column("event_ts", pl.Datetime("us")),
+    Column("event_type", pl.String()),
+    Column("mcc_idx", pl.UInt8()),
+    Column("amount", pl.Float64(), False, 0, 1e9),
+    Column("signed_amount", pl.Float64()),
+    Column("channel", pl.String(), True),
+)
+
+EVENT = (
+    Column("event_id", pl.String()),
+    Column("customer_key", pl.Int32(), False, 1),
+    Column("event_ts", pl.Datetime("us")),
+    Column("event_date", pl.Date()),
+    Column("event_type", pl.String()),
+    Column("mcc_idx", pl.UInt8()),
+    Column("l1_id", pl.UInt8()),
+    Column("l2_id", pl.UInt8()),
+    Column("amount", pl.Float64(), False, 0, 1e9),
+    Column("signed_amount", pl.Float64()),
+    Column("channel", pl.String(), True),
+    Column("origin", pl.String(), values=ORIGINS),
+)
+"""Canonical ``transaction_event``; key event_id; by month of event_ts."""
+
+CATEGORY = (
+    Column("mcc_idx", pl.UInt8()),
+    Column("code", pl.String()),
+    Column("l2_id", pl.UInt8()),
+    Column("l1_id", pl.UInt8()),
+    Column("l2", pl.String()),
+    Column("l1", pl.String()),
+    Column("customer_made", pl.Boolean()),
+)
+
+QUARANTINE = (
+    Column("source", pl.String()),
+    Column("month", pl.String()),
+    Column("line_no", pl.Int64()),
+    Column("reason", pl.String()),
+    Column("raw", pl.String()),
+)
+
+
+def product_column(short: str) -> str:
+    return f"{PRODUCT_PREFIX}{short}"
+
+
+def snapshot_schema(products: list[str]) -> dict[str, pl.DataType]:
+    """Name -> type of ``customer_snapshot`` for a source with these product short names."""
+    return {c.name: c.dtype for c in SNAPSHOT} | {product_column(p): pl.Int8() for p in products}
