@@ -75,8 +75,10 @@ def load(dataset: str | None = None, place: Place | None = None) -> Settings:
     Raises:
         SettingsError: naming file and key, what was found and what was expected.
     """
-    place = place or Place.from_environment()
+    place = place or Place.from_environment(dataset=dataset)
     name = dataset or place.dataset
+    if name != place.dataset:
+        raise SettingsError(f"the place is the home of {place.dataset!r}, asked for {name!r}")
     if name not in source_names():
         raise SettingsError(f"no source named {name!r}; config/sources has {', '.join(source_names())}")
     source_file = f"sources/{name}.yaml"

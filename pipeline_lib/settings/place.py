@@ -48,10 +48,11 @@ class Place(Section):
     """Threads of one stage's numeric work; results do not depend on it."""
 
     @classmethod
-    def from_environment(cls, environ: Mapping[str, str] | None = None) -> Place:
+    def from_environment(cls, environ: Mapping[str, str] | None = None, dataset: str | None = None) -> Place:
         """Raises SettingsError for a variable with our prefix that nothing reads, or with a bad value."""
         environ = os.environ if environ is None else environ
         given = {k.removeprefix(PREFIX).lower(): v for k, v in environ.items() if k.startswith(PREFIX) and v}
+        given |= {"dataset": dataset} if dataset else {}
         if unknown := sorted(given.keys() - cls.model_fields.keys()):
             raise SettingsError(
                 "environment: " + ", ".join(f"{PREFIX}{name.upper()}" for name in unknown) + " means nothing here; "
