@@ -49,7 +49,7 @@ class SourceTables:
         self._write(f"snapshot/{day.isoformat()}", rows, known, optional=True)
 
     def add_segment(self, day: date, rows: pl.DataFrame) -> None:
-        """``customer_id`` Utf8, ``segment`` Utf8 in {TOP, PARTICULARES, UNIVERSITARIO, UNKNOWN}, if the source has it."""
+        """``customer_id`` Utf8, ``segment`` Utf8 (``contracts.tables.SEGMENTS``), if the source carries it."""
         self._write(f"segment/{day.isoformat()}", rows, SEGMENT)
 
     def add_events(self, month: str, rows: pl.DataFrame) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 from pydantic import Field, model_validator
 
 from pipeline_lib.settings.base import Section
@@ -35,7 +37,41 @@ class Splits(Section):
         return self
 
 
+class Labels(Section):
+    """How labels are derived from the panel and the events. Source: data.md 6.2."""
+
+    churn_ratio: float = Field(gt=0, lt=1)
+    """Churn when holdings at the label month fall below this share of their mean [0..1]."""
+    churn_months: int = Field(ge=1)
+    """Observed months up to the cutoff in that mean [months]."""
+    stability_clip: float = Field(gt=0, le=1)
+    """Largest product_stability [0..1]: an unchanged portfolio would otherwise be a spike at 1."""
+    clip_quantile: float = Field(gt=0.5, lt=1)
+    """Counts and trends are clipped at this quantile of the train rows (trends at 1 - it too) [0..1]."""
+    recent_days: int = Field(ge=30, multiple_of=30)
+    """Days up to the cutoff that make the customer's recent behaviour [d]."""
+    trend_min_events: int = Field(ge=1)
+    """Purchases needed in the label window and in the recent days for mcc_diversity_trend."""
+    shift_min_events: int = Field(ge=1)
+    """Purchases needed in the label window and in the recent days for top_mcc_shift."""
+
+
+class Expectation(Section):
+    """One Great Expectations rule of a suite."""
+
+    expect: str
+    """Class name without the ``Expect`` prefix, e.g. ``ColumnValuesToBeBetween``."""
+    args: dict[str, Any]
+    severity: Literal["critical", "warning"]
+    """critical stops the load; warning is recorded in dq_report.json."""
+
+
 class Data(Section):
     splits: Splits
+    labels: Labels
+    suites: dict[str, dict[str, Expectation]]
+    """Suite -> rule name -> rule. ``<table>`` judges the rows of its newest partition, ``<table>.profile`` one row
+    per partition computed over all of them. A rule set to severity and arguments of its own by a source's overrides
+    replaces only that rule. Source: data.md 11."""
     max_quarantine_share: float = Field(ge=0, le=1)
     """Share of a month's rows that may go to quarantine before the load fails [0..1]. Source: data.md 2."""

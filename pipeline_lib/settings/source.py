@@ -39,8 +39,11 @@ class Source(Section):
     """Tasks that can be derived honestly from this source; the others are masked."""
     tasks_absent_because: dict[str, str]
     """Task -> why it cannot be derived; together with ``tasks`` these are all tasks."""
-    unavailable_columns: list[str] = []
-    """Canonical snapshot columns the source does not carry; they stay null and feed no feature."""
+    purchase_types: list[str]
+    """Event types that are acts of the customer for the consumption labels (next_mcc, trend, shift); a source whose
+    stream is more than card purchases lists them all, and the category's ``customer_made`` still has to be true."""
+    unavailable_columns: dict[str, str] = {}
+    """Canonical snapshot column the source does not carry -> why; it stays null and feeds no feature."""
     protected: dict[str, str] = {}
     """Protected attribute -> canonical column; attributes not listed are unknown."""
     params: dict[str, int | float | str | bool] = {}
