@@ -1,0 +1,60 @@
+# One word per chore. `make run` and `make test` are all a new machine needs.
+PYTHON  ?= python3.11
+DATASET ?= synthetic
+SOURCE  ?=
+PORT    ?= 8080
+VENV    := .venv
+BIN     := $(VENV)/bin
+LOCAL   := $(BIN)/python scripts/local_airflow.py --dataset $(DATASET) --port $(PORT) $(if $(SOURCE),--source $(SOURCE))
+
+.PHONY: run up approve reject backfill test test-fast lint format leaks tamper clean help
+
+help:  ## what you can say
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[all]'
+	@touch $@
+
+install: $(VENV)/.installed
+
+run: install  ## the weekly pipeline once, end to end; DATASET=berka SOURCE=<folder> for real data
+	@$(LOCAL) weekly
+
+up: install  ## Airflow with its web page, until Ctrl-C
+	@$(LOCAL) up
+
+backfill: install  ## the four Mondays before this one; each judges, none changes the champion
+	@$(LOCAL) backfill
+
+approve: install  ## answer a waiting sign-off: make approve REASON="..."
+	@$(LOCAL) answer Approve --reason "$(REASON)"
+
+reject: install  ## decline a waiting sign-off: make reject REASON="..."
+	@$(LOCAL) answer Reject --reason "$(REASON)"
+
+test: install lint  ## every test, with boundaries, types and style
+	$(BIN)/pytest
+
+test-fast: install  ## unit tests only
+	$(BIN)/pytest -m "not e2e"
+
+lint: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+leaks: install  ## plant every leak and print who catches it
+	@$(BIN)/pipeline leaks
+
+tamper: install  ## attack a record in every way and print what is found
+	@$(BIN)/pipeline tamper
+
+clean:  ## forget every run, record and key of the laptop
+	rm -rf var

@@ -1,0 +1,86 @@
+"""Prove that nothing was touched and that the service behaves: the record, the champion, drift and fairness.
+
+Every night 02:00 Asia/Seoul. Red means: somebody must look now (a broken record, a pointer without its decision).
+Readings and the checklist (GREEN, YELLOW, RED) are in the log of `checklist` and in the record.
+"""
+
+import pendulum
+from airflow.sdk import CronTriggerTimetable, TriggerRule, dag, task
+from pipeline_retries import DEFAULT_ARGS
+
+from pipeline_lib import settings
+
+SCHEDULES = settings.load().schedules
+
+
+@dag(
+    schedule=CronTriggerTimetable(SCHEDULES.nightly_oversight, timezone=SCHEDULES.timezone),
+    start_date=pendulum.datetime(2026, 1, 5, tz=SCHEDULES.timezone),
+    catchup=False,
+    max_active_runs=1,
+    default_args=DEFAULT_ARGS,
+    doc_md=__doc__,
+    tags=["oversight"],
+)
+def nightly_oversight():
+    @task
+    def commit_record():
+        """Checkpoint what was written since the last one and feed the query tables."""
+        from pipeline_lib import settings as policy
+        from pipeline_lib.audit import session
+
+        return session.commit(policy.load())
+
+    @task
+    def verify_record():
+        """Every entry, every chain, every checkpoint; raises naming the first bad entry."""
+        from pipeline_lib import settings as policy
+        from pipeline_lib.audit import session
+
+        return session.verify_record(policy.load())
+
+    @task
+    def verify_champion():
+        """The pointer is signed, its decision is in the record, its files are the signed ones."""
+        from pipeline_lib import settings as policy
+        from pipeline_lib.registry import reconcile
+
+        return reconcile.require_consistent(policy.load())
+
+    @task
+    def read_drift():
+        """Served scores against the scores the champion was released with."""
+        from pipeline_lib import settings as policy
+        from pipeline_lib.monitor import drift
+
+        return drift.nightly(policy.load())
+
+    @task
+    def read_fairness():
+        """Disparate impact, parity and opportunity differences on what was delivered."""
+        from pipeline_lib import settings as policy
+        from pipeline_lib.monitor import fairness
+
+        return fairness.nightly(policy.load())
+
+    @task(trigger_rule=TriggerRule.ALL_DONE)
+    def checklist(drift, fairness):
+        """The deterministic checklist over tonight's readings; complete without any model."""
+        from pipeline_lib import settings as policy
+        from pipeline_lib.oversee import checklist as rules
+
+        return rules.nightly(policy.load(), [*(drift or []), *(fairness or [])])
+
+    @task(trigger_rule=TriggerRule.ONE_FAILED, retries=0)
+    def watcher():
+        """Keeps a failed night red."""
+        raise RuntimeError("oversight found something or could not look; see the red task's log")
+
+    committed, record, champion = commit_record(), verify_record(), verify_champion()
+    drift, fairness = read_drift(), read_fairness()
+    checked = checklist(drift, fairness)
+    committed >> [record, champion, drift, fairness] >> checked
+    [committed, record, champion, drift, fairness, checked] >> watcher()
+
+
+nightly_oversight()

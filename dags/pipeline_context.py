@@ -1,0 +1,36 @@
+"""From Airflow's context to the library's: the only file in which the two words for a date meet."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import get_current_context
+
+if TYPE_CHECKING:
+    from pipeline_lib.runs import RunContext
+
+# A laptop without Celery has no executor of that name, and naming it would be a DAG import error.
+CELERY = "CeleryExecutor" in os.environ.get("AIRFLOW__CORE__EXECUTOR", "")
+CUDA: dict[str, Any] = {"queue": "cuda", "pool": "gpu"} | ({"executor": "CeleryExecutor"} if CELERY else {})
+PROMOTION = {"pool": "promotion"}
+
+
+def open_run() -> RunContext:
+    """The run of the current task: its Seoul date, the shipped settings, the place's store."""
+    from pipeline_lib import settings
+    from pipeline_lib.business_time import run_date
+    from pipeline_lib.runs import RunContext
+
+    dag_run = get_current_context()["dag_run"]
+    return RunContext.open(settings.load(), run_date(dag_run.logical_date or dag_run.run_after))
+
+
+def is_backfill() -> bool:
+    """Backfilled runs judge and never change the champion."""
+    return str(get_current_context()["dag_run"].run_type.value) == "backfill"
+
+
+def reference(out: Any) -> dict[str, str]:
+    """What goes through XCom: a name and a hash, never a table."""
+    return {"stage": out.stage, "content_hash": out.content_hash}

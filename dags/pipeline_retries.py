@@ -1,0 +1,25 @@
+"""Which errors are worth another try: mapped once, for every DAG."""
+
+from datetime import timedelta
+
+from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
+
+from pipeline_lib import settings
+
+_schedules = settings.load().schedules
+
+BY_ERROR = ExceptionRetryPolicy(
+    rules=[
+        # The store, a lost swap or a gate whose bundle went stale may succeed next time.
+        RetryRule(exception="pipeline_lib.errors.StoreError", action=RetryAction.RETRY),
+        RetryRule(exception="pipeline_lib.errors.GateCannotJudge", action=RetryAction.RETRY),
+        # Every other error of ours is a fact about data, settings or the record: trying again changes nothing.
+        RetryRule(exception="pipeline_lib.errors.PipelineError", action=RetryAction.FAIL),
+    ]
+)
+
+DEFAULT_ARGS = {
+    "retries": _schedules.retries,
+    "retry_delay": timedelta(seconds=_schedules.retry_delay_s),
+    "retry_policy": BY_ERROR,
+}

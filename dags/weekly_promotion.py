@@ -1,0 +1,221 @@
+"""Train a challenger on the newest data, judge it against the champion, and release it if a human agrees.
+
+Every Monday 03:00 Asia/Seoul. A run ends green with one of: *bootstrap* (nothing served yet: released at once),
+*promote* (approved here, then released), *reject* (the challenger lost or broke the fidelity floor: normal), or a
+declined or expired sign-off. It ends red only when something could not be done or judged.
+
+**A waiting sign-off**: open *Required Actions* on the home page, read the comparison table, choose Approve or Reject
+and give a reason. Nobody answering for 72 hours counts as Reject.
+
+**Red at `check_tables` or `check_features`**: a label or the future reaches a feature; the log names column,
+statistic and threshold. Nothing was trained. **Red at `judge`**: the gate could not judge; the champion is unchanged.
+Clearing a task is safe: every stage is idempotent for its date. Backfilled runs judge and never change the champion.
+"""
+
+from datetime import timedelta
+
+import pendulum
+from airflow.providers.standard.operators.hitl import HITLOperator
+from airflow.sdk import CronTriggerTimetable, Param, TriggerRule, dag, task, task_group
+from pipeline_assets import CHAMPION, FEATURES, PACKAGE, TEACHER
+from pipeline_context import CUDA, PROMOTION, is_backfill, open_run, reference
+from pipeline_retries import DEFAULT_ARGS
+
+from pipeline_lib import settings
+
+SCHEDULES = settings.load().schedules
+
+
+@dag(
+    schedule=CronTriggerTimetable(SCHEDULES.weekly_promotion, timezone=SCHEDULES.timezone),
+    start_date=pendulum.datetime(2026, 1, 5, tz=SCHEDULES.timezone),
+    catchup=False,
+    max_active_runs=1,
+    default_args=DEFAULT_ARGS,
+    doc_md=__doc__,
+    tags=["promotion"],
+)
+def weekly_promotion():
+    @task_group
+    def data():
+        """Source to features, with the leakage checks that stop the run."""
+
+        @task
+        def ingest():
+            """Raw source to canonical tables, checked by Great Expectations."""
+            from pipeline_lib.ingest import load
+
+            return reference(load.ingest(open_run()))
+
+        @task
+        def label():
+            """Splits by time and customer; labels from the months after each cutoff."""
+            from pipeline_lib.ingest import labels
+
+            return reference(labels.label(open_run()))
+
+        @task
+        def check_tables():
+            """Leaks that show before features exist: splits, gap, files, dates."""
+            from pipeline_lib.features import check
+
+            return reference(check.check_tables(open_run()))
+
+        @task(outlets=[FEATURES])
+        def build_features():
+            """Features as of each cutoff, fitted on train rows only."""
+            from pipeline_lib.features import build
+
+            return reference(build.build(open_run()))
+
+        @task
+        def check_features():
+            """Leaks that show in the matrix: copies, derived labels, lineage, scalers."""
+            from pipeline_lib.features import check
+
+            return reference(check.check_features(open_run()))
+
+        ingest() >> label() >> check_tables() >> build_features() >> check_features()
+
+    @task(outlets=[TEACHER], **CUDA)
+    def train_teacher():
+        """The multi-task network with named experts; resumes from its checkpoint when it was killed."""
+        from pipeline_lib.teacher import train
+
+        return reference(train.train(open_run()))
+
+    @task_group
+    def distil():
+        """One small model per prediction task, judged for fidelity, in one signed package."""
+
+        @task
+        def active_tasks() -> list[str]:
+            """The prediction tasks this source can support."""
+            facts = open_run().read("labels").facts["tasks"]
+            return [name for name, fact in facts.items() if fact["status"] == "active"]
+
+        @task(map_index_template="{{ prediction_task }}")
+        def fit_student(name: str):
+            """Soft labels to one LightGBM student."""
+            from airflow.sdk import get_current_context
+
+            from pipeline_lib.distill import student
+
+            get_current_context()["prediction_task"] = name
+            return reference(student.fit_student(open_run(), name))
+
+        @task
+        def assemble():
+            """Fidelity of all students in one table."""
+            from pipeline_lib.distill import assemble as collected
+
+            return reference(collected.assemble(open_run()))
+
+        @task(outlets=[PACKAGE])
+        def package():
+            """Students, rules and texts in one signed version, registered and not yet judged."""
+            from pipeline_lib.publish import package as packages
+
+            return reference(packages.package(open_run()))
+
+        fit_student.expand(name=active_tasks()) >> assemble() >> package()
+
+    @task(**PROMOTION)
+    def score():
+        """Challenger and champion on the same customers, by the code that serves."""
+        from pipeline_lib.serve import batch
+
+        return reference(batch.score(open_run()))
+
+    @task(**PROMOTION)
+    def judge() -> dict:
+        """The gate. Its verdict is in the audit record before this task ends."""
+        from pipeline_lib.gate import decide
+
+        return dict(decide.decide(open_run(), mode="dry_run" if is_backfill() else "evaluate").facts)
+
+    @task.branch
+    def route(verdict: dict) -> str:
+        """A first champion is released, a cleared challenger waits for a human, anything else is done."""
+        return {"bootstrap": "release", "promote": "release", "await_signoff": "open_approval"}.get(
+            "none" if is_backfill() else verdict["decision"], "close_run"
+        )
+
+    @task
+    def open_approval(verdict: dict) -> str:
+        """The comparison a reviewer reads; recorded, so that what was shown can be proved."""
+        from pipeline_lib.gate import signoff
+
+        return signoff.open_approval(open_run().settings, verdict["decision_id"])
+
+    @task(**PROMOTION)
+    def conclude(verdict: dict, answer: dict) -> dict:
+        """The human's verdict, with who answered, when and why, as its own audit entry."""
+        from pipeline_lib.gate import signoff
+
+        responder = answer.get("responded_by_user") or {}
+        decision = signoff.conclude(
+            open_run().settings,
+            verdict["decision_id"],
+            answer["chosen_options"][0] if responder else "expired",
+            responder.get("name"),
+            (answer.get("params_input") or {}).get("reason") or "",
+        )
+        return {"decision_id": decision.decision_id, "decision": decision.decision}
+
+    @task.branch
+    def route_answer(verdict: dict) -> str:
+        """Approved or not."""
+        return "release" if verdict["decision"] == "promote" else "close_run"
+
+    @task(outlets=[CHAMPION], trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS, **PROMOTION)
+    def release(verdict: dict, ti=None) -> dict:
+        """Publish the package and make it the champion: only with a decision and its receipt."""
+        from pipeline_lib.publish import release as releases
+
+        answered = ti.xcom_pull(task_ids="conclude") or verdict
+        return dict(releases.publish(open_run(), answered["decision_id"]).facts)
+
+    @task
+    def assess():
+        """Regulators' assessments of the new champion: best effort, failures are recorded and stop nothing."""
+        from pipeline_lib.comply import on_promotion
+
+        return on_promotion.assess(open_run())
+
+    @task(trigger_rule=TriggerRule.ALL_DONE)
+    def close_run():
+        """Commit the record: a signed checkpoint over every entry of this run."""
+        from pipeline_lib.audit import session
+
+        return session.commit(open_run().settings)
+
+    @task(trigger_rule=TriggerRule.ONE_FAILED, retries=0)
+    def watcher():
+        """Keeps a failed run red although the record is always closed."""
+        raise RuntimeError("a task of this run failed; see the red task's log")
+
+    sign_off = HITLOperator(
+        task_id="sign_off",
+        subject="Promote {{ ti.xcom_pull(task_ids='judge')['challenger_version'] }} to champion?",
+        body="{{ ti.xcom_pull(task_ids='open_approval') }}",
+        options=["Approve", "Reject"],
+        defaults="Reject",
+        response_timeout=timedelta(hours=SCHEDULES.signoff_hours),
+        params={"reason": Param(None, type=["null", "string"], title="Reason (at least 10 characters)")},
+        retries=0,
+    )
+
+    verdict = judge()
+    trained, distilled = train_teacher(), distil()
+    data() >> trained >> distilled >> score() >> verdict
+    shown, routed = open_approval(verdict), route(verdict)
+    answered = conclude(verdict, sign_off.output)
+    released, closed = release(verdict), close_run()
+    routed >> [shown, released, closed]
+    shown >> sign_off >> answered >> route_answer(answered) >> [released, closed]
+    released >> assess() >> closed
+    [trained, distilled, verdict, answered, released, closed] >> watcher()
+
+
+weekly_promotion()

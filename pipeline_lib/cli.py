@@ -1,0 +1,168 @@
+"""``pipeline``: what people do without Airflow. Exit codes: 0 done, 1 found something wrong, 2 refused or failed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from datetime import date
+from typing import Any
+
+from pipeline_lib import settings, signing
+from pipeline_lib.business_time import last_promotion_day, utc_now
+from pipeline_lib.errors import PipelineError
+from pipeline_lib.keys import KeyFolder
+from pipeline_lib.runs import RunContext
+from pipeline_lib.settings import Settings
+
+Verb = Callable[[Settings, argparse.Namespace], int]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    asked = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO if asked.verbose else logging.WARNING, format="%(message)s")
+    try:
+        return int(asked.run(settings.load(), asked))
+    except PipelineError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 2
+
+
+def keys(place: Settings, _: argparse.Namespace) -> int:
+    folder = KeyFolder(place.place.keys)
+    folder.create_secrets(place.audit.key_id)
+    signing.create_keys(folder)
+    print(f"keys of this place: {folder.folder}")
+    return 0
+
+
+def stage(place: Settings, asked: argparse.Namespace) -> int:
+    """Run one stage; the stages before it must be finished."""
+    ctx = RunContext.open(place, asked.date)
+    name, _, task = asked.name.partition(".")
+    out = _stages()[name](ctx, task) if task else _stages()[name](ctx)
+    print(f"{out.stage} {asked.date} {out.content_hash}")
+    return 0
+
+
+def summary(place: Settings, asked: argparse.Namespace) -> int:
+    from pipeline_lib.summary import text
+
+    print(text(RunContext.open(place, asked.date)))
+    return 0
+
+
+def manifests(place: Settings, asked: argparse.Namespace) -> int:
+    """Content hash of every finished stage of a date: two runs are equal when these lines are."""
+    ctx = RunContext.open(place, asked.date)
+    prefix = f"runs/{ctx.dataset}/{asked.date}"
+    for key in ctx.objects.list(prefix):
+        if key.endswith("/manifest.json"):
+            out = ctx.read(key.removeprefix(prefix + "/").removesuffix("/manifest.json"))
+            print(f"{out.content_hash}  {out.stage}")
+    return 0
+
+
+def verify(place: Settings, asked: argparse.Namespace) -> int:
+    """Verify the whole record; exit 1 and name the first bad entry unless it is intact."""
+    from pipeline_lib.audit import session
+    from pipeline_lib.audit.verify import verification_page
+
+    report = session.verification(place)
+    print(json.dumps(report.to_dict(), indent=2) if asked.json else verification_page(report))
+    return 0 if report.verdict == "INTACT" else 1
+
+
+def champion(place: Settings, asked: argparse.Namespace) -> int:
+    """Show which version serves and which decision made it so."""
+    from pipeline_lib.registry import pointer
+
+    ctx = RunContext.open(place, last_promotion_day(utc_now()))
+    found = pointer.read(ctx.objects, KeyFolder(place.place.keys))
+    if found is None:
+        print("no champion yet")
+        return 1
+    shown = {"version": found.version, "generation": found.generation, "decision": found.decision_id}
+    print(json.dumps(shown) if asked.json else "\n".join(f"{k:<11} {v}" for k, v in shown.items()))
+    return 0
+
+
+def leaks(_: Settings, __: argparse.Namespace) -> int:
+    """Plant every leak on a small bank and print which check stops the run."""
+    from pipeline_lib.features.plants import run_plants
+
+    rows = run_plants()
+    _table(["plant", "check", "verdict", "message"], [tuple(row) for row in rows])
+    return int(any("missed" in str(row) for row in rows))
+
+
+def tamper(_: Settings, __: argparse.Namespace) -> int:
+    """Attack a small record in every way and print what verification finds."""
+    from pipeline_lib.audit.tamper_drill import run_drill
+
+    rows = run_drill()
+    _table(["case", "detected", "finding", "where"], [tuple(row) for row in rows])
+    return int(any(row[1] not in (True, "yes") for row in map(tuple, rows) if row[0] != "untouched"))
+
+
+def _stages() -> dict[str, Callable[..., Any]]:
+    from pipeline_lib.distill import assemble, student
+    from pipeline_lib.features import build, check
+    from pipeline_lib.gate import decide
+    from pipeline_lib.ingest import labels, load
+    from pipeline_lib.publish import package
+    from pipeline_lib.serve import batch
+    from pipeline_lib.teacher import train
+
+    return {
+        "ingest": load.ingest,
+        "labels": labels.label,
+        "check_tables": check.check_tables,
+        "features": build.build,
+        "check_features": check.check_features,
+        "teacher": train.train,
+        "student": student.fit_student,
+        "distill": assemble.assemble,
+        "package": package.package,
+        "score": batch.score,
+        "gate": decide.decide,
+    }
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    widths = [max(len(str(line[i])) for line in [head, *rows]) for i in range(len(head) - 1)]
+    for line in [head, *rows]:
+        cells = [str(cell).ljust(width) for cell, width in zip(line, widths, strict=False)]
+        print("  ".join([*cells, str(line[len(head) - 1])]))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="pipeline", description=__doc__)
+    parser.add_argument("--verbose", "-v", action="store_true", help="show the library's log lines")
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+
+    def verb(name: str, run: Verb, text: str) -> argparse.ArgumentParser:
+        made = verbs.add_parser(name, help=text, description=text)
+        made.set_defaults(run=run)
+        return made
+
+    dated = {"type": date.fromisoformat, "default": last_promotion_day(utc_now()), "help": "the run's Monday"}
+    verb("keys", keys, "make the keys of this place that are missing").add_argument("what", choices=["init"])
+    one = verb("stage", stage, "run one stage of a run (student.<task> for one student)")
+    one.add_argument("name")
+    one.add_argument("--date", **dated)  # type: ignore[arg-type]
+    verb("summary", summary, "what a run did and where to look").add_argument("--date", **dated)  # type: ignore[arg-type]
+    verb("manifests", manifests, "content hash of every stage of a run").add_argument("--date", **dated)  # type: ignore[arg-type]
+    verb("verify", verify, "verify the whole audit record").add_argument("--json", action="store_true")
+    verb("champion", champion, "which version serves, and by which decision").add_argument(
+        "--json", action="store_true"
+    )
+    verb("leaks", leaks, "plant every leak, print who catches it")
+    verb("tamper", tamper, "attack a record in every way, print what is found")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
