@@ -1,9 +1,27 @@
-"""Policy of audit: ``config/audit.yaml``."""
+"""Policy of the record: ``config/audit.yaml``."""
 
 from __future__ import annotations
+
+from pydantic import Field
 
 from pipeline_lib.settings.base import Section
 
 
 class Audit(Section):
-    pass
+    origin: str = Field(pattern=r"^[a-z0-9][a-z0-9./-]*[a-z0-9]$")
+    """Identity of the bank's record; the place's ``env`` is appended, so that each environment has its own and no
+    entry can be carried from one to another. Never reused. Source: audit.md 4.2."""
+    key_id: str = Field(pattern=r"^k-[0-9]{6}-[0-9]{2}$")
+    """Root MAC key in force for new chains: ``k-YYYYMM-NN``. Source: audit.md 4.8."""
+    max_intent_minutes: int = Field(ge=1)
+    """An intent without its outcome is an alarm after so long [minutes]. Source: audit.md 7.2, V20."""
+    anchor_skew_s: int = Field(ge=0)
+    """How far an entry's time may be after the checkpoint that covers it [seconds]. Source: audit.md 7.2, V14."""
+    sample_rows: int = Field(ge=1)
+    """Rows of the query store compared byte by byte with the evidence. Source: audit.md 7.2, V15."""
+    load_batch_rows: int = Field(ge=1, le=100_000)
+    """Most rows appended to the query store at once. Source: audit.md 8.2."""
+    keep_versions_days: int = Field(ge=400)
+    """Versions of the query tables are kept at least so long [days]. Source: audit.md 8.2."""
+    compact_after_versions: int = Field(ge=2)
+    """A query table is compacted when it has so many versions. Source: anchors.md C, cost per fragment."""

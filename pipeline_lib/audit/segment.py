@@ -1,0 +1,207 @@
+"""A chain and its segments: how entries become bytes, and how bytes are checked against the chain. No I/O.
+
+A segment is whole lines, each ended by a line feed. ``Head`` says where a chain stands; ``build`` appends to it
+and ``walk`` follows it, so writer and verifier share one definition of what comes next. Source: audit.md 4.2-4.5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+from pipeline_lib.audit import catalogue, chain, line
+from pipeline_lib.canonical import canonical_bytes
+from pipeline_lib.errors import AuditError, ChainBroken, SignatureInvalid
+
+_START = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row to record. ``payload`` has every column of its table (see ``catalogue.complete``) and no floats."""
+
+    log_table: str
+    event: str
+    payload: Mapping[str, Any]
+    idem: str
+    """The caller's idempotency key: unique in the record."""
+    request_id: str | None = None
+    prediction_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Head:
+    """Where a chain stands: its last entry and what the next segment needs."""
+
+    seg: int
+    """Index of the next segment inside the epoch."""
+    seq: int
+    entry_hash: str
+    ts: str
+    key: bytes | None
+    """MAC key of the next segment; None when MACs are not to be checked."""
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Whose chain: one epoch of one writer of one record."""
+
+    origin: str
+    writer_id: str
+    epoch: int
+
+    def start(self, root: bytes | None) -> Head:
+        """The head before the first entry. ``root`` is the root MAC key, if MACs are to be made or checked."""
+        key = None if root is None else chain.session_key(root, self.origin, self.writer_id, self.epoch)
+        return Head(0, 0, chain.genesis(self.origin, self.writer_id, self.epoch), "", key)
+
+    def key_of(self, first_seq: int) -> str:
+        """Object key of the segment that starts with ``first_seq``."""
+        return f"seg/{self.writer_id}/{self.epoch:010}/{first_seq:012}.jsonl"
+
+
+class Fault(NamedTuple):
+    """One thing wrong in a segment; codes are those of audit.md 7.2."""
+
+    code: str
+    seq: int
+    detail: str
+
+
+def build(
+    identity: Chain, head: Head, entries: Sequence[Entry], *, key_id: str, now_us: int, clock: str, salts: Sequence[str]
+) -> tuple[bytes, Head]:
+    """The bytes of the segment after ``head``, and the head after it.
+
+    Args:
+        now_us: time [microseconds since 1970]; moved past the chain's last entry when the clock went back.
+        clock: state of the host's clock when it did not.
+        salts: one random salt for each entry.
+
+    Raises:
+        ValueError, TypeError: an entry is not admissible.
+    """
+    if not entries or head.key is None:
+        raise ValueError("a segment has at least one entry and a key")
+    first_us = max(now_us, micros(head.ts) + 1) if head.ts else now_us
+    clock = clock if first_us == now_us else "adjusted"
+    lines, at = [], head
+    for offset, (entry, salt) in enumerate(zip(entries, salts, strict=True)):
+        catalogue.check(entry.log_table, entry.event, entry.payload)
+        payload = canonical_bytes({**entry.payload, catalogue.SALT: salt})
+        at = replace(at, seq=at.seq + 1, ts=timestamp(first_us + offset))
+        header = _header(identity, at, entry, chain.content_hash(payload), key_id, clock)
+        raw, entry_hash = line.seal(header, payload, head.key)
+        at = replace(at, entry_hash=entry_hash)
+        lines.append(raw)
+    return b"\n".join(lines) + b"\n", replace(at, seg=head.seg + 1, key=chain.evolve(head.key))
+
+
+def walk(identity: Chain, head: Head, data: bytes) -> tuple[list[line.Line], Head, list[Fault]]:
+    """Follow the chain through one segment, naming every entry that is not what must come next.
+
+    After a fault it goes on from what the entry claims, so one bad entry is reported once, where it is. A line
+    that cannot be read ends the segment: the entries after it are not looked at.
+    """
+    lines: list[line.Line] = []
+    faults: list[Fault] = []
+    at = head
+    rows = data.split(b"\n")
+    if rows.pop() != b"":
+        faults.append(Fault("BAD_SEGMENT", at.seq + len(rows) + 1, "the last line has no end"))
+    for raw in rows:
+        try:
+            found = line.parse(raw)
+        except ValueError as error:
+            faults.append(Fault("BAD_SEGMENT", at.seq + 1, str(error)))
+            break
+        faults.extend(_faults(identity, at, found))
+        lines.append(found)
+        at = replace(at, seq=found.seq, entry_hash=found.entry_hash, ts=found.ts)
+    if not lines and not faults:
+        faults.append(Fault("BAD_SEGMENT", at.seq + 1, "the segment is empty"))
+    return lines, replace(at, seg=head.seg + 1, key=head.key and chain.evolve(head.key)), faults
+
+
+def check(identity: Chain, head: Head, data: bytes) -> tuple[list[line.Line], Head]:
+    """``walk``, but the first fault is an error.
+
+    Raises:
+        SignatureInvalid: a MAC does not verify.
+        ChainBroken: anything else; ``.index`` is the sequence number.
+    """
+    lines, after, faults = walk(identity, head, data)
+    if faults:
+        raise _error(identity, faults[0])
+    return lines, after
+
+
+def key_id(data: bytes) -> str:
+    """Root key named by the first entry of a segment; raises ChainBroken when it cannot be read."""
+    try:
+        return line.parse(data.split(b"\n", 1)[0]).key_id
+    except ValueError as error:
+        raise ChainBroken(str(error), 1) from error
+
+
+def timestamp(us: int) -> str:
+    """Microseconds since 1970 as ``YYYY-MM-DDTHH:MM:SS.ffffffZ``."""
+    moment = _START + timedelta(microseconds=us)
+    return moment.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
+def micros(ts: str) -> int:
+    """The inverse of ``timestamp``."""
+    return (datetime.fromisoformat(ts) - _START) // timedelta(microseconds=1)
+
+
+def _header(identity: Chain, at: Head, entry: Entry, content: str, key_id: str, clock: str) -> dict[str, Any]:
+    if not 1 <= len(entry.idem) <= 200:
+        raise ValueError(f"{entry.event}: idem has 1 to 200 characters, found {len(entry.idem)}")
+    return {
+        "canon": line.CANON,
+        "clock": clock,
+        "content_hash": content,
+        "epoch": identity.epoch,
+        "event": entry.event,
+        "idem": entry.idem,
+        "key_id": key_id,
+        "log_table": entry.log_table,
+        "origin": identity.origin,
+        "prediction_id": entry.prediction_id,
+        "prev_hash": at.entry_hash,
+        "request_id": entry.request_id,
+        "schema": catalogue.SCHEMA[entry.log_table],
+        "seg": at.seg,
+        "seq": at.seq,
+        "ts": at.ts,
+        "writer_id": identity.writer_id,
+    }
+
+
+def _faults(identity: Chain, at: Head, found: line.Line) -> list[Fault]:
+    faults = []
+    if chain.content_hash(found.payload) != found.content_hash:
+        faults.append(Fault("ROW_ALTERED", found.seq, "the payload is not the one that was hashed"))
+    if chain.entry_hash(found.header) != found.entry_hash:
+        faults.append(Fault("HEADER_ALTERED", found.seq, "the header is not the one that was hashed"))
+    if found.seq != at.seq + 1:
+        faults.append(Fault("SEQ_GAP", found.seq, f"expected seq {at.seq + 1}, found {found.seq}"))
+    elif found.prev_hash != at.entry_hash:
+        faults.append(Fault("CHAIN_BROKEN", found.seq, "does not follow the entry before it"))
+    belongs = (found.origin, found.writer_id, found.epoch, found.seg)
+    expected = (identity.origin, identity.writer_id, identity.epoch, at.seg)
+    if belongs != expected:
+        faults.append(Fault("CHAIN_BROKEN", found.seq, f"belongs to {belongs}, is stored under {expected}"))
+    if at.key is not None and not chain.mac_is(at.key, found.header, found.hmac):
+        faults.append(Fault("MAC_INVALID", found.seq, f"not made with key {found.key_id}"))
+    if found.ts <= at.ts:
+        faults.append(Fault("CLOCK_SUSPECT", found.seq, f"{found.ts} is not after {at.ts}"))
+    return faults
+
+
+def _error(identity: Chain, fault: Fault) -> AuditError:
+    text = f"{identity.writer_id} epoch {identity.epoch} seq {fault.seq}: {fault.code}: {fault.detail}"
+    return SignatureInvalid(text) if fault.code == "MAC_INVALID" else ChainBroken(text, fault.seq)
