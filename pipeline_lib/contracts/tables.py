@@ -12,6 +12,16 @@ import polars as pl
 
 SEX = ("F", "M", "U")
 SEGMENTS = ("TOP", "PARTICULARES", "UNIVERSITARIO", "UNKNOWN")
+EVENT_TYPES = (
+    "card_purchase",
+    "card_refund",
+    "cash_withdrawal",
+    "deposit_inflow",
+    "transfer_in",
+    "transfer_out",
+    "bank_booking",
+)
+"""``bank_booking`` is what the bank does by itself: interest, fees."""
 ORIGINS = ("real", "synthetic")
 SPLITS = ("train", "val", "test", "test_seen", "serve")
 PARTS = ("fit", "stop", "calib", "fidelity", "gate", "seen", "serve")

@@ -60,6 +60,10 @@ class SourceTables:
         """Refused rows: ``source`` file name, ``month`` YYYY-MM, ``line_no``, ``reason``, ``raw`` (no customer id)."""
         self._write("quarantine", rows, QUARANTINE)
 
+    def add_raw(self, suite: str, rows: pl.DataFrame) -> None:
+        """Raw rows (strings) of the newest month for the row-level suite ``suite`` of the data policy."""
+        self._write(f"raw/{suite}", rows, [Column(n, pl.String(), True) for n in rows.columns])
+
     def set_categories(self, rows: pl.DataFrame) -> None:
         """The whole ``dim_mcc``; see ``categories`` for the usual way to make it."""
         self._write("dim_mcc", rows, CATEGORY)
@@ -84,7 +88,8 @@ class SourceTables:
 def category_table(rows: Sequence[tuple[str, str, str, bool]], unknown: str = "unknown") -> pl.DataFrame:
     """``dim_mcc`` from (code, level-2 name, level-1 name, customer_made).
 
-    ``mcc_idx`` is the rank of the code in ascending order and the last index is ``unknown``; level ids follow the
+    ``mcc_idx`` is the rank of the code in ascending order and the last index is ``unknown``, which is nobody's
+    act; level ids follow the
     order of first appearance in ``rows``. Source: data.md 4.1.
 
     Returns:
@@ -93,7 +98,7 @@ def category_table(rows: Sequence[tuple[str, str, str, bool]], unknown: str = "u
     """
     l2 = {name: i for i, name in enumerate(dict.fromkeys([*(r[1] for r in rows), unknown]))}
     l1 = {name: i for i, name in enumerate(dict.fromkeys([*(r[2] for r in rows), unknown]))}
-    ordered = [*sorted(rows), (unknown, unknown, unknown, True)]
+    ordered = [*sorted(rows), (unknown, unknown, unknown, False)]
     records = [
         {"mcc_idx": i, "code": code, "l2_id": l2[b], "l1_id": l1[a], "l2": b, "l1": a, "customer_made": made}
         for i, (code, b, a, made) in enumerate(ordered)

@@ -1,0 +1,59 @@
+"""DuckDB connections of this stage: bounded memory, spill to a scratch folder, statements from ``sql/``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+
+from pipeline_lib import sql
+
+MEMORY_LIMIT = "4GB"
+
+
+class Duck:
+    """A connection that runs statements by name and gives each only the parameters it names."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, parameters: Mapping[str, Any]) -> None:
+        self._connection = connection
+        self._parameters = dict(parameters)
+
+    def table(self, name: str, statement: str) -> None:
+        """``CREATE TEMP TABLE name AS`` the statement ``sql/<statement>.sql``."""
+        loaded = sql.load(statement)
+        self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS\n{loaded.text}", self._named(loaded))
+
+    def frame(self, statement: str) -> pl.DataFrame:
+        """The rows of a statement."""
+        loaded = sql.load(statement)
+        return pl.DataFrame(self._connection.sql(loaded.text, params=self._named(loaded)).to_arrow_table())
+
+    def view(self, name: str, files: list[Path]) -> None:
+        """A view over Parquet files of one schema."""
+        names = ", ".join("'" + str(path).replace("'", "''") + "'" for path in files)
+        self._connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS SELECT * FROM read_parquet([{names}])")
+
+    def register(self, name: str, frame: pl.DataFrame) -> None:
+        """A small frame as a table."""
+        self._connection.register(f"{name}_arrow", frame.to_arrow())
+        self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT * FROM {name}_arrow")
+        self._connection.unregister(f"{name}_arrow")
+
+    def _named(self, statement: sql.Statement) -> dict[str, Any]:
+        return {name: self._parameters[name] for name in sorted(statement.parameters)}
+
+
+@contextmanager
+def connect(scratch: Path, threads: int, parameters: Mapping[str, Any]) -> Iterator[Duck]:
+    """An in-memory database that spills to ``scratch``. Results do not depend on ``threads``."""
+    config: dict[str, str | bool | int | float | list[str]] = {
+        "threads": threads,
+        "memory_limit": MEMORY_LIMIT,
+        "temp_directory": str(scratch / "duckdb"),
+    }
+    with duckdb.connect(":memory:", config=config) as connection:
+        yield Duck(connection, parameters)
