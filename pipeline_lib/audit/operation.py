@@ -1,0 +1,57 @@
+"""One durable ``log_operation`` row: what an actor did to an object, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pipeline_lib.audit import session
+from pipeline_lib.audit.catalogue import complete
+from pipeline_lib.audit.log import Entry
+from pipeline_lib.canonical import digest, with_decimals
+from pipeline_lib.records import Receipt, Severity
+from pipeline_lib.runs import code_version
+from pipeline_lib.settings import Settings
+
+Phase = Literal["intent", "done", "failed", "single"]
+Actor = tuple[Literal["human", "service", "agent"], str]
+TABLE = "log_operation"
+
+
+def record_operation(
+    settings: Settings,
+    service: str,
+    event: str,
+    idem: str,
+    *,
+    object_type: str,
+    object_id: str,
+    reason: str,
+    actor: Actor | None = None,
+    action_id: str | None = None,
+    phase: Phase = "single",
+    severity: Severity = "info",
+    details: Mapping[str, Any] | None = None,
+) -> Receipt:
+    """Record it exactly once per idem and content; a changed content under the same idem is a row of its own.
+
+    Raises:
+        AuditError: the row is not durable; what it was to record must not happen.
+    """
+    kind, ref = actor or ("service", service)
+    known = {
+        "actor_kind": kind,
+        "actor_ref": ref,
+        "action_id": action_id or idem,
+        "phase": phase,
+        "object_type": object_type,
+        "object_id": object_id,
+        "severity": severity,
+        "reason": reason,
+        "details": with_decimals(dict(details or {})),
+        "code_rev": code_version(),
+        "config_hash": settings.config_hash,
+    }
+    payload = complete(TABLE, known)
+    entry = Entry(log_table=TABLE, event=event, payload=payload, idem=f"{idem}:{digest(payload)[:16]}")
+    return session.record_once(settings, service, [entry])
