@@ -1,0 +1,92 @@
+"""LightGCN: the collaborative signal, by pure neighbourhood averaging on the customer-item graph.
+
+Paper: He et al., "LightGCN: Simplifying and Powering Graph Convolution Network for Recommendation", SIGIR 2020.
+
+    e^(l+1) = D^-1/2 A D^-1/2 e^(l),   e = mean_l e^(l)
+
+With R~ = D_u^-1/2 R D_i^-1/2 a customer with normalised row r_u sees, over the odd hops 1, 3, 5, ...
+
+    u_1 = r_u E0,  u_3 = r_u S E0,  u_5 = r_u S^2 E0,  S = R~^T R~  (items two hops apart, train rows only)
+    out = LN(MLP(u) + skip(u)),   u = mean of the hops
+
+Input (B, I) edges, output (B, out_dim). How ours differs: inductive. The paper learns an embedding per customer, so
+that a customer unseen in training has none and the table grows with the bank; we keep only the items' embeddings
+E0, for which the customer's even hops (which start from customer embeddings) vanish. A customer is whatever its row
+says, whenever it arrives. E0 is trained by the teacher's tasks and not by BPR, and edge weights may differ from 1.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from pipeline_lib.errors import SchemaError
+from pipeline_lib.settings import teacher as settings
+from pipeline_lib.teacher.contract import Inputs
+from pipeline_lib.teacher.experts.base import Expert, ExpertOut
+from pipeline_lib.teacher.frame import Batch, Frame
+from pipeline_lib.teacher.layers import in_float32
+
+
+def build(inputs: Inputs, options: settings.LightGCN) -> LightGCN:
+    return LightGCN(inputs.items, options.item_dim, options.hops, options.hidden, options.out_dim, options.dropout)
+
+
+class LightGCN(Expert):
+    item_scale: Tensor
+    two_hop: Tensor
+
+    def __init__(self, items: int, item_dim: int, hops: int, hidden: int, out_dim: int, dropout: float) -> None:
+        super().__init__()
+        if items < 1:
+            raise SchemaError("LightGCN needs items in the customer-item graph, found none")
+        self.out_dim = out_dim
+        self._hops = hops
+        self.items = nn.Parameter(torch.randn(items, item_dim))  # E0
+        self.register_buffer("item_scale", torch.zeros(items))  # D_i^-1/2
+        self.register_buffer("two_hop", torch.zeros(items, items))  # S
+        self.skip = nn.Linear(item_dim, out_dim)
+        self.mlp = nn.Sequential(
+            nn.Linear(item_dim, hidden),
+            nn.LayerNorm(hidden),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, out_dim),
+        )
+        self.norm = nn.LayerNorm(out_dim)
+
+    def fit_structure(self, frame: Frame, rows: Tensor) -> None:
+        self.fit_graph(frame.edges[rows])
+
+    def fit_graph(self, train_edges: Tensor) -> None:
+        """Item degrees and S from the train rows: the only thing this expert learns from other customers' edges.
+
+        Raises:
+            SchemaError: an edge weight is negative.
+        """
+        if (train_edges < 0).any():
+            raise SchemaError("edges.parquet: an edge weight is negative")
+        self.item_scale.copy_(_inverse_root(train_edges.double().sum(0)))
+        rows = self._row(train_edges.double())  # R~ (N, I)
+        self.two_hop.copy_(rows.T @ rows)
+
+    def forward(self, batch: Batch) -> ExpertOut:
+        with in_float32(batch.x.device):
+            hop: Tensor = self.items  # (I, d)
+            table = hop
+            for _ in range(self._hops - 1):
+                hop = self.two_hop @ hop
+                table = table + hop
+            u = self._row(batch.edges) @ (table / self._hops)  # (B, I) @ (I, d) -> (B, d)
+        return ExpertOut(self.norm(self.skip(u) + self.mlp(u)))  # (B, out_dim)
+
+    def available(self, batch: Batch) -> Tensor:
+        return (batch.edges * self.item_scale > 0).any(dim=1)
+
+    def _row(self, edges: Tensor) -> Tensor:
+        """r_u = d_u^-1/2 R_u D_i^-1/2. (B, I) -> (B, I)."""
+        return _inverse_root(edges.sum(1))[:, None] * edges * self.item_scale.to(edges.dtype)
+
+
+def _inverse_root(degree: Tensor) -> Tensor:
+    return torch.where(degree > 0, degree, torch.ones_like(degree)).rsqrt() * (degree > 0)

@@ -1,0 +1,176 @@
+"""The training frame: artefacts of the features and labels stages as tensors, one row per (customer, cutoff).
+
+Rows keep the order of the features tables. Sequences stay ragged and are padded per batch, so memory grows with
+events and not with the longest customer. Shapes: N rows, F features, I items, M steps in all, B batch, L steps, C
+channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from pipeline_lib.errors import SchemaError
+from pipeline_lib.runs import StageOutput
+from pipeline_lib.teacher.contract import Inputs, TaskSpec
+
+KEYS = ["customer_key", "cutoff_date"]
+FIT, STOP, CALIB, FIDELITY, GATE, SERVE = "fit", "stop", "calib", "fidelity", "gate", "serve"
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Inputs of some rows. ``length`` counts the valid leading steps; the rest is zero padding."""
+
+    x: Tensor  # (B, F)
+    steps: Tensor  # (B, L, C)
+    days: Tensor  # (B, L) days since the step before
+    length: Tensor  # (B,) int64
+    gap: Tensor  # (B,) days from the last step to the cutoff
+    edges: Tensor  # (B, I)
+
+    def to(self, device: torch.device) -> Batch:
+        return Batch(*(getattr(self, name).to(device, non_blocking=True) for name in self.__dataclass_fields__))
+
+
+@dataclass(frozen=True)
+class Frame:
+    """All rows of a run. ``labels`` are float64 with NaN where a task is masked for a row."""
+
+    keys: pl.DataFrame  # customer_key, cutoff_date, split, part
+    x: Tensor  # (N, F)
+    edges: Tensor  # (N, I)
+    values: Tensor  # (M, C)
+    days: Tensor  # (M,)
+    offsets: Tensor  # (N + 1,)
+    gap: Tensor  # (N,)
+    labels: Mapping[str, Tensor]  # task -> (N,)
+    max_steps: int
+
+    @property
+    def rows(self) -> int:
+        return int(self.x.shape[0])
+
+    def part(self, *names: str) -> Tensor:
+        """Row numbers of the parts, in row order."""
+        inside = self.keys["part"].is_in(list(names)).to_numpy()
+        return torch.from_numpy(np.flatnonzero(inside))
+
+    def batch(self, rows: Tensor) -> Batch:
+        """The newest ``max_steps`` steps of each row, right-padded with zeros."""
+        end = self.offsets[rows + 1]  # (B,)
+        length = (end - self.offsets[rows]).clamp(max=self.max_steps)
+        place = torch.arange(self.max_steps)  # (L,)
+        valid = place < length[:, None]  # (B, L)
+        at = ((end - length)[:, None] + place).where(valid, torch.zeros(()).long())
+        steps = self.values[at] * valid[..., None]  # (B, L, C)
+        return Batch(self.x[rows], steps, self.days[at] * valid, length, self.gap[rows], self.edges[rows])
+
+    def targets(self, rows: Tensor) -> dict[str, Tensor]:
+        return {task: label[rows] for task, label in self.labels.items()}
+
+
+def read_frame(features: StageOutput, labels: StageOutput, inputs: Inputs, tasks: Sequence[TaskSpec]) -> Frame:
+    """Join the four tables by position, and the labels by key.
+
+    Raises:
+        SchemaError: tables disagree on rows, a value is not finite, or a class is out of range.
+    """
+    x_norm = pl.read_parquet(features.path("x_norm.parquet"))
+    sequences = pl.read_parquet(features.path("sequences.parquet"))
+    edges = pl.read_parquet(features.path("edges.parquet"))
+    for name, table in {"sequences": sequences, "edges": edges}.items():
+        if not table.select(KEYS).equals(x_norm.select(KEYS)):
+            raise SchemaError(f"{name}.parquet: rows differ from those of x_norm.parquet")
+    keys = x_norm.select([*KEYS, "split", "part"])
+    values, days, offsets, gap = _ragged(sequences, inputs.channels)
+    return Frame(
+        keys=keys,
+        x=_matrix(x_norm.drop([*KEYS, "split", "part"]), "x_norm.parquet", inputs.columns),
+        edges=_matrix(edges.drop(KEYS), "edges.parquet", inputs.items),
+        values=values,
+        days=days,
+        offsets=offsets,
+        gap=gap,
+        labels=_labels(keys, pl.read_parquet(labels.path("label_table.parquet")), tasks),
+        max_steps=inputs.max_steps,
+    )
+
+
+def with_statistics(
+    tasks: Sequence[TaskSpec], frame: Frame, power: float, bounds: tuple[float, float]
+) -> list[TaskSpec]:
+    """Tasks with the statistics of their train labels: mean and std, or class weights (n / (C n_c)) ** power."""
+    rows = frame.part(FIT)
+    return [_with_statistics(task, frame.labels[task.name][rows], power, bounds) for task in tasks]
+
+
+def _with_statistics(task: TaskSpec, label: Tensor, power: float, bounds: tuple[float, float]) -> TaskSpec:
+    known = label[~label.isnan()]
+    if not len(known):
+        raise SchemaError(f"labels: task {task.name} is active but no train row carries it")
+    if task.kind == "regression":
+        return replace(task, mean=float(known.mean()), std=max(float(known.std(correction=0)), 1e-6))
+    if task.kind == "binary":
+        return task
+    counts = torch.bincount(known.long(), minlength=task.out).clamp(min=1).double()
+    weights = (len(known) / (task.out * counts)).pow(power).clamp(*bounds)
+    return replace(task, class_weights=tuple(round(float(w), 6) for w in weights))
+
+
+def _matrix(table: pl.DataFrame, name: str, columns: int) -> Tensor:
+    if table.width != columns:
+        raise SchemaError(f"{name}: found {table.width} value columns, the schema has {columns}")
+    found = np.ascontiguousarray(table.cast(pl.Float32).to_numpy())  # (N, columns)
+    bad = np.flatnonzero(~np.isfinite(found).all(axis=0))
+    if len(bad):
+        raise SchemaError(f"{name}: not finite in columns {[table.columns[i] for i in bad[:10]]}")
+    return torch.from_numpy(found.copy())
+
+
+def _ragged(table: pl.DataFrame, channels: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    length = table["txn_len"].to_numpy().astype(np.int64)
+    wrong = table.select((pl.col("txn_seq").list.len() != pl.col("txn_len") * channels).any()).item()
+    if wrong or table.select((pl.col("txn_dt").list.len() != pl.col("txn_len")).any()).item():
+        raise SchemaError(f"sequences.parquet: lists do not match txn_len with {channels} channels")
+    values = table["txn_seq"].explode().drop_nulls().to_numpy().reshape(-1, channels)
+    days = table["txn_dt"].explode().drop_nulls().to_numpy()
+    gap = table["asof_gap"].fill_null(0.0).fill_nan(0.0).to_numpy()
+    if not (np.isfinite(values).all() and np.isfinite(days).all() and np.isfinite(gap).all()):
+        raise SchemaError("sequences.parquet: a step, a gap or asof_gap is not finite")
+    offsets = np.concatenate([[0], np.cumsum(length)])
+    # One spare step, so that an empty sequence has something to point at.
+    spare = np.zeros((1, channels), np.float32)
+    return (
+        torch.from_numpy(np.concatenate([values.astype(np.float32), spare])),
+        torch.from_numpy(np.concatenate([days.astype(np.float32), np.zeros(1, np.float32)])),
+        torch.from_numpy(offsets),
+        torch.from_numpy(gap.astype(np.float32)),
+    )
+
+
+def _labels(keys: pl.DataFrame, table: pl.DataFrame, tasks: Sequence[TaskSpec]) -> dict[str, Tensor]:
+    """A label that is not mature counts as unknown. Rows without a label row (``serve``) are masked."""
+    names = [task.name for task in tasks]
+    mature = table.filter(pl.col("label_status") == "mature").select([*KEYS, *names])
+    if mature.select(KEYS).is_duplicated().any():
+        raise SchemaError("label_table.parquet: a (customer_key, cutoff_date) occurs twice")
+    joined = keys.select(KEYS).join(mature, on=KEYS, how="left", maintain_order="left")
+    found = {name: joined[name].cast(pl.Float64).fill_null(float("nan")).to_numpy().copy() for name in names}
+    for task in tasks:
+        _require_range(task, found[task.name])
+    return {name: torch.from_numpy(values) for name, values in found.items()}
+
+
+def _require_range(task: TaskSpec, values: np.ndarray) -> None:
+    known = values[~np.isnan(values)]
+    top = {"binary": 1, "multiclass": task.out - 1}.get(task.kind)
+    if top is not None and len(known) and not np.isin(known, np.arange(top + 1)).all():
+        raise SchemaError(f"label_table.parquet: task {task.name} has values outside 0..{top}")
+    if not np.isfinite(known).all():
+        raise SchemaError(f"label_table.parquet: task {task.name} has an infinite value")

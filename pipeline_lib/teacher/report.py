@@ -1,0 +1,151 @@
+"""Everything the stage writes, from a trained checkpoint and its predictions. No clock, no torch randomness.
+
+Metrics are given on the validation customers (``val``: parts stop and calib, which chose the epoch and fitted the
+calibrators) and on part ``fidelity`` (later in time, other customers). The labels of part ``gate`` are not read here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from pipeline_lib.runs import Out
+from pipeline_lib.teacher import checkpoint as saved
+from pipeline_lib.teacher.checkpoint import Checkpoint
+from pipeline_lib.teacher.contract import TaskSpec
+from pipeline_lib.teacher.curves import draw
+from pipeline_lib.teacher.evaluate import Prior, Scores, averages, score_task, undefined
+from pipeline_lib.teacher.frame import CALIB, FIDELITY, FIT, GATE, SERVE, STOP, Frame
+from pipeline_lib.teacher.predict import Prediction, answers, gate_table, soft_label_summary, soft_labels
+from pipeline_lib.teacher.resume import Progress
+
+VIABILITY_METRIC = {"binary": "auc", "multiclass": "macro_f1", "regression": "r2"}
+
+
+def write_outputs(
+    out: Out,
+    checkpoint: Checkpoint,
+    frame: Frame,
+    everything: Prediction,
+    progress: Progress,
+    ndcg_tasks: Sequence[str],
+    ndcg_k: int,
+    degenerate_std: float,
+    stamps: Mapping[str, str],
+) -> None:
+    """Checkpoint, metrics, curves, soft labels with their sidecar, gate weights, and the stage's facts."""
+    tasks, names = checkpoint.tasks, [task.name for task in checkpoint.tasks]
+    weights, model = out.path(f"checkpoint/{saved.WEIGHTS}"), out.path(f"checkpoint/{saved.MODEL}")
+    saved.save_checkpoint(checkpoint, weights, model, stamps)
+
+    metrics = measure(checkpoint, frame, everything, progress, ndcg_tasks, ndcg_k)
+    out.path("metrics.json").write_bytes(saved.json_bytes(metrics))
+    val = frame.part(STOP, CALIB)
+    draw(
+        out.path("curves.png"),
+        progress.curve,
+        progress.best_epoch,
+        everything.gates[val].mean(0).numpy(),
+        names,
+        checkpoint.experts,
+    )
+
+    labels = soft_labels(frame.keys, everything.logits, tasks, checkpoint.calibrators)
+    labels.write_parquet(out.path("soft_labels.parquet", rows=labels.height), compression="zstd")
+    summary = soft_label_summary(labels, tasks, degenerate_std)
+    for name in names:
+        summary[name]["viability"] = metrics["tasks"][name]["viability"]
+    sidecar = {"temperature": 1, "rows": labels.height, "schema_hash": checkpoint.inputs.schema_hash, "tasks": summary}
+    out.path("soft_labels.json").write_bytes(saved.json_bytes(sidecar))
+
+    rows = frame.part(GATE, SERVE)
+    gates = gate_table(frame.keys[rows.numpy()], everything.gates[rows], names, checkpoint.experts)
+    gates.write_parquet(out.path("gate_weights.parquet", rows=gates.height), compression="zstd")
+    out.facts.update(_facts(checkpoint, metrics, progress))
+
+
+def measure(
+    checkpoint: Checkpoint,
+    frame: Frame,
+    everything: Prediction,
+    progress: Progress,
+    ndcg_tasks: Sequence[str],
+    ndcg_k: int,
+) -> dict[str, Any]:
+    """The content of metrics.json: per task, averages, gates, experts, the curve."""
+    calibrated = answers(everything.logits, checkpoint.tasks, checkpoint.calibrators)
+    raw = answers(everything.logits, checkpoint.tasks)
+    val, fidelity = frame.part(STOP, CALIB), frame.part(FIDELITY)
+    on_val, on_val_raw, on_fidelity = (
+        _scores(frame, rows, found, checkpoint.tasks, ndcg_k)
+        for rows, found in ((val, calibrated), (val, raw), (fidelity, calibrated))
+    )
+    gates = dict(zip((t.name for t in checkpoint.tasks), everything.gates[val].mean(0).tolist(), strict=True))
+    return {
+        "tasks": {
+            task.name: {
+                "kind": task.kind,
+                "val": on_val[task.name],
+                "val_raw": on_val_raw[task.name],
+                "fidelity": on_fidelity[task.name],
+                "calibrator": checkpoint.calibrators[task.name].to_dict(),
+                "gate_mean": dict(zip(checkpoint.experts, gates[task.name], strict=True)),
+                "viability": {
+                    "metric": VIABILITY_METRIC[task.kind],
+                    "value": on_val_raw[task.name].get(VIABILITY_METRIC[task.kind]),
+                    "classes": task.out if task.kind == "multiclass" else None,
+                    "rows": on_val_raw[task.name]["rows"],
+                },
+            }
+            for task in checkpoint.tasks
+        },
+        "averages": {
+            part: {
+                "all": averages(found, checkpoint.tasks, ndcg_tasks),
+                "without_segment": averages(
+                    found, [t for t in checkpoint.tasks if t.name != "segment_prediction"], ndcg_tasks
+                ),
+            }
+            for part, found in (("val", on_val), ("fidelity", on_fidelity))
+        },
+        "undefined": {"val": undefined(on_val), "fidelity": undefined(on_fidelity)},
+        "expert_std": everything.expert_std,
+        "parameters": saved.parameter_counts(checkpoint.model),
+        "best_epoch": progress.best_epoch,
+        "epochs": progress.epoch,
+        "curve": progress.curve,
+    }
+
+
+def _scores(
+    frame: Frame, rows: Tensor, found: Mapping[str, np.ndarray], tasks: Sequence[TaskSpec], k: int
+) -> dict[str, Scores]:
+    at, fit_rows = rows.numpy(), frame.part(FIT)
+    return {
+        t.name: score_task(
+            t,
+            frame.labels[t.name][rows].numpy(),
+            found[t.name][at],
+            Prior.of(t, frame.labels[t.name][fit_rows].numpy()),
+            k,
+        )
+        for t in tasks
+    }
+
+
+def _facts(checkpoint: Checkpoint, metrics: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+    return {
+        "experts": list(checkpoint.experts),
+        "tasks": [task.name for task in checkpoint.tasks],
+        "schema_hash": checkpoint.inputs.schema_hash,
+        "parameters": metrics["parameters"],
+        "best_epoch": progress.best_epoch,
+        "epochs": progress.epoch,
+        "composite": progress.best_score,
+        "averages": metrics["averages"],
+        "viability": {name: found["viability"] for name, found in metrics["tasks"].items()},
+        "gate_mean": {name: found["gate_mean"] for name, found in metrics["tasks"].items()},
+    }

@@ -1,0 +1,1 @@
+"""Sequence encoders of the temporal expert: one paper, one file."""
