@@ -22,7 +22,7 @@ from typing import Any
 
 from pipeline_lib.audit import catalogue, segment
 from pipeline_lib.audit.line import Line
-from pipeline_lib.audit.segment import Chain, Entry, Head
+from pipeline_lib.audit.segment import ONCE, Chain, Entry, Head
 from pipeline_lib.canonical import canonical_bytes
 from pipeline_lib.errors import AppendFailed, AuditError, ObjectExists, ObjectMissing, StoreError
 from pipeline_lib.keys import KeyFolder
@@ -32,7 +32,6 @@ from pipeline_lib.records import Receipt
 __all__ = ["Entry", "Writer", "append_once", "once_chain"]
 log = logging.getLogger(__name__)
 
-ONCE = "once"
 MAX_CLOCK_OFFSET_MS = 500
 """Beyond this the host's clock is suspect. Source: audit.md 4.2."""
 _ATTEMPTS = 2

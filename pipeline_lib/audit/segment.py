@@ -6,6 +6,7 @@ and ``walk`` follows it, so writer and verifier share one definition of what com
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,11 @@ from pipeline_lib.audit import catalogue, chain, line
 from pipeline_lib.canonical import canonical_bytes
 from pipeline_lib.errors import AuditError, ChainBroken, SignatureInvalid
 
+ONCE = "once"
+_UNKNOWN = ""
+"""Hash of the entry before, when it could not be read."""
+_MAX_SKIPPED = 1_000_000
+_KEY_ID = re.compile(r"k-[0-9]{6}-[0-9]{2}")
 _START = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -56,6 +62,11 @@ class Chain:
         """The head before the first entry. ``root`` is the root MAC key, if MACs are to be made or checked."""
         key = None if root is None else chain.session_key(root, self.origin, self.writer_id, self.epoch)
         return Head(0, 0, chain.genesis(self.origin, self.writer_id, self.epoch), "", key)
+
+    @property
+    def is_once(self) -> bool:
+        """Has this chain room for one segment only? Its writer is named for an idempotency key."""
+        return self.writer_id.startswith(f"{ONCE}:")
 
     def key_of(self, first_seq: int) -> str:
         """Object key of the segment that starts with ``first_seq``."""
@@ -103,7 +114,8 @@ def walk(identity: Chain, head: Head, data: bytes) -> tuple[list[line.Line], Hea
     """Follow the chain through one segment, naming every entry that is not what must come next.
 
     After a fault it goes on from what the entry claims, so one bad entry is reported once, where it is. A line
-    that cannot be read ends the segment: the entries after it are not looked at.
+    that cannot be read ends the segment: the entries after it are not looked at, and the next segment is not
+    blamed for not following them.
     """
     lines: list[line.Line] = []
     faults: list[Fault] = []
@@ -116,13 +128,16 @@ def walk(identity: Chain, head: Head, data: bytes) -> tuple[list[line.Line], Hea
             found = line.parse(raw)
         except ValueError as error:
             faults.append(Fault("BAD_SEGMENT", at.seq + 1, str(error)))
+            at = replace(at, entry_hash=_UNKNOWN)
             break
+        if not lines:
+            at = _after_gap(at, found)
         faults.extend(_faults(identity, at, found))
         lines.append(found)
         at = replace(at, seq=found.seq, entry_hash=found.entry_hash, ts=found.ts)
     if not lines and not faults:
         faults.append(Fault("BAD_SEGMENT", at.seq + 1, "the segment is empty"))
-    return lines, replace(at, seg=head.seg + 1, key=head.key and chain.evolve(head.key)), faults
+    return lines, replace(at, seg=at.seg + 1, key=at.key and chain.evolve(at.key)), faults
 
 
 def check(identity: Chain, head: Head, data: bytes) -> tuple[list[line.Line], Head]:
@@ -138,12 +153,23 @@ def check(identity: Chain, head: Head, data: bytes) -> tuple[list[line.Line], He
     return lines, after
 
 
+def evolved(head: Head, segments: int) -> bytes | None:
+    """MAC key so many segments after the head."""
+    key = head.key
+    for _ in range(segments if key else 0):
+        key = chain.evolve(key or b"")
+    return key
+
+
 def key_id(data: bytes) -> str:
     """Root key named by the first entry of a segment; raises ChainBroken when it cannot be read."""
     try:
-        return line.parse(data.split(b"\n", 1)[0]).key_id
+        name = line.parse(data.split(b"\n", 1)[0]).key_id
     except ValueError as error:
         raise ChainBroken(str(error), 1) from error
+    if not _KEY_ID.fullmatch(name):
+        raise ChainBroken(f"{name!r} is not the name of a root key", 1)
+    return name
 
 
 def timestamp(us: int) -> str:
@@ -187,7 +213,9 @@ def _faults(identity: Chain, at: Head, found: line.Line) -> list[Fault]:
         faults.append(Fault("ROW_ALTERED", found.seq, "the payload is not the one that was hashed"))
     if chain.entry_hash(found.header) != found.entry_hash:
         faults.append(Fault("HEADER_ALTERED", found.seq, "the header is not the one that was hashed"))
-    if found.seq != at.seq + 1:
+    if at.entry_hash == _UNKNOWN:
+        pass
+    elif found.seq != at.seq + 1:
         faults.append(Fault("SEQ_GAP", found.seq, f"expected seq {at.seq + 1}, found {found.seq}"))
     elif found.prev_hash != at.entry_hash:
         faults.append(Fault("CHAIN_BROKEN", found.seq, "does not follow the entry before it"))
@@ -200,6 +228,14 @@ def _faults(identity: Chain, at: Head, found: line.Line) -> list[Fault]:
     if found.ts <= at.ts:
         faults.append(Fault("CLOCK_SUSPECT", found.seq, f"{found.ts} is not after {at.ts}"))
     return faults
+
+
+def _after_gap(at: Head, found: line.Line) -> Head:
+    """The head moved over missing segments, so that only the hole is a fault; each of them had at least one entry."""
+    skipped = found.seg - at.seg
+    if not 0 < skipped < found.seq - at.seq or skipped > _MAX_SKIPPED:
+        return at
+    return replace(at, seg=found.seg, key=evolved(at, skipped))
 
 
 def _error(identity: Chain, fault: Fault) -> AuditError:

@@ -17,8 +17,14 @@ KEY_ID = "k-202611-01"
 ORIGIN = "bank.example/audit/local"
 
 
+@pytest.fixture(scope="session")
+def shipped() -> Settings:
+    """The shipped policy, read once."""
+    return settings_module.load("synthetic", Place())
+
+
 @pytest.fixture
-def config(tmp_path: Path) -> Settings:
+def config(tmp_path: Path, shipped: Settings) -> Settings:
     place = Place(
         root=f"file://{tmp_path}/store",
         audit=f"file://{tmp_path}/audit",
@@ -26,7 +32,7 @@ def config(tmp_path: Path) -> Settings:
         query_store=f"{tmp_path}/lancedb",
         keys=tmp_path / "keys",
     )
-    found = settings_module.load("synthetic", place)
+    found = shipped.model_copy(update={"place": place})
     keys = KeyFolder(place.keys)
     keys.create_secrets(found.audit.key_id)
     signing.create_keys(keys)
