@@ -1,9 +1,240 @@
-"""Policy of serving: ``config/serving.yaml``."""
+"""Policy of serving: ``config/serving.yaml``. All of it is baked into the released package as JSON.
+
+The hard caps of suitability are constants in ``serve/suitability.py``; the bounds here let a file only tighten
+them, and the function checks once more when it starts. Source: serving.md 5 and 15.
+"""
 
 from __future__ import annotations
 
+from typing import Literal
+
+from pydantic import Field, model_validator
+
 from pipeline_lib.settings.base import Section
+
+CATEGORIES = ("holdings", "spending", "trend", "relationship", "popularity", "minimum_safe")
+VARIANTS = 5
+
+
+class FeatureAge(Section):
+    max_age_h: int = Field(ge=1)
+    """A feature row refreshed longer ago is flagged stale [h]."""
+    hard_max_age_d: int = Field(ge=1)
+    """A row refreshed longer ago is not used: all tasks answer from rules [d]."""
+
+
+class KillSwitch(Section):
+    cache_ms: int = Field(ge=0, le=1000)
+    """How long a read of the switches may be reused [ms]."""
+
+
+class OptOut(Section):
+    default_fallback: Literal["rule_based", "human_review", "disable"]
+    """What an opted-out customer gets who chose nothing, or whose choice cannot be read."""
+
+
+class Suitability(Section):
+    """Each cap may be tightened, never loosened."""
+
+    age_cap: int = Field(ge=0, le=65)
+    """From this age on the senior cap applies [years]."""
+    age_cap_grade: int = Field(ge=1, le=2)
+    """Highest risk grade under the senior cap."""
+    income_cap_krw: int = Field(ge=30_000_000)
+    """Below this annual income the low-income cap applies [KRW a year]."""
+    income_cap_grade: int = Field(ge=1, le=3)
+    """Highest risk grade under the low-income cap."""
+    tolerance_max_age_d: int = Field(ge=1, le=365)
+    """An older assessment of risk tolerance counts as missing [d]."""
+    krw_per_unit: dict[str, float]
+    """ISO currency -> KRW per unit, for the income cap alone; a currency not listed makes the income unknown, and
+    an unknown income is capped."""
+
+
+class Scope(Section):
+    blocked_nba_classes: list[str]
+    """Product classes not offered in this deployment."""
+    blocked_groups: list[str]
+    """Acquisition groups not offered in this deployment."""
+    capital_market: list[str]
+    """Product classes that are capital-market products for the low-income cap."""
+    retention_items: list[str]
+    """Products (short names) that serve retention: exempt from churn and message penalties."""
+    long_horizon: list[str]
+    """Products (short names) with a long horizon; all others are short."""
+
+
+class Filters(Section):
+    min_score: float = Field(ge=0)
+    max_churn: float = Field(gt=0, le=1)
+    """Above this churn probability only retention items remain."""
+    max_messages_7d: int = Field(ge=1)
+    """So many outbound messages within 7 days block a further one."""
+    mmr_lambda: float = Field(ge=0, le=1)
+    """Weight of the score against diversity in the choice of the next item."""
+    quiet_from: int = Field(ge=0, le=23)
+    quiet_to: int = Field(ge=0, le=23)
+    """Outbound contact is blocked from ``quiet_from`` to ``quiet_to`` o'clock, Asia/Seoul."""
+
+
+class DynamicRule(Section):
+    id: str
+    feature: str
+    op: Literal["<", "<=", ">", ">=", "=="]
+    threshold: float
+    task: str
+    boost: float = Field(ge=1.0, le=1.5)
+    owner: str
+    expires: str = Field(pattern=r"^\d{4}-\d\d-\d\d$")
+    """First day on which the rule no longer applies."""
+
+
+class Risk(Section):
+    limit: float = Field(ge=0)
+    limit_over: float
+    churn: float = Field(ge=0)
+    churn_over: float
+    messages: float = Field(ge=0)
+    messages_over: int
+    """Penalty added when the measure exceeds its limit. Source: serving.md S10."""
+
+
+class Fatigue(Section):
+    base: float = Field(gt=0, le=1)
+    channel: dict[str, float]
+    """Channel -> exponent per message of the last 7 days."""
+    other: float = Field(ge=0)
+
+
+class Scoring(Section):
+    """FD-TVS. Source: serving.md 7."""
+
+    profile: str
+    profiles: dict[str, dict[str, float]]
+    """Name -> task -> weight b_t, summing to 1; ``will_acquire`` stands for the item's own group."""
+    segment_task_weights: dict[str, dict[str, float]]
+    """Segment -> task -> multiplier, clipped to [1.0, 1.5] when used."""
+    dynamic_weight_rules: list[DynamicRule]
+    cv_cuts: list[float] = Field(min_length=2, max_length=2)
+    cv_values: list[float] = Field(min_length=3, max_length=3)
+    """Income-stability factor below, between and above the cuts of the income's coefficient of variation."""
+    flare: float = Field(ge=0, le=0.15)
+    engagement: float = Field(ge=0, le=0.15)
+    risk: Risk
+    fatigue: Fatigue
+    inputs: dict[str, str]
+    """Factor input (income_cv, limit_utilisation, flare, engagement) -> feature column; not listed = unknown."""
+
+    @model_validator(mode="after")
+    def _weights(self) -> Scoring:
+        if self.profile not in self.profiles:
+            raise ValueError(f"profile {self.profile} is not among {sorted(self.profiles)}")
+        for name, weights in self.profiles.items():
+            if abs(sum(weights.values()) - 1) > 1e-9:
+                raise ValueError(f"profile {name}: weights sum to {sum(weights.values())}, expected 1")
+        return self
+
+
+class Rules(Section):
+    """Thresholds of Layer 3. Source: serving.md 8."""
+
+    fired_factor: float = Field(gt=1)
+    fired_max: float = Field(gt=0, lt=1)
+    unfired_factor: float = Field(gt=0, lt=1)
+    """p = min(fired_max, fired_factor x base rate) when a rule fires, unfired_factor x base rate otherwise."""
+    churn_recency_days: float
+    churn_spend_drop: float = Field(gt=0, lt=1)
+    churn_hits: int = Field(ge=1)
+    nba_few_products: int
+    nba_first: str
+    nba_path: list[str]
+    """Classes of ``nba_primary`` in the order of the adjacency path; names a source lacks are skipped."""
+    nba_confidence: float = Field(gt=0, lt=1)
+    """Probability given to the suggested class; the rest is spread by base rates."""
+    accounts_new_months: float
+    stability_days: list[float]
+    stability_values: list[float]
+    """Value below each number of days since the last transaction; the last value is for all longer pauses."""
+    segment_transactions: list[float] = Field(min_length=2, max_length=2)
+    segment_products: list[float] = Field(min_length=2, max_length=2)
+    segment_points: list[float] = Field(min_length=2, max_length=2)
+    segment_names: list[str] = Field(min_length=3, max_length=3)
+    """Two points above the first limit, one above the second; names for many, some and few points."""
+
+
+class Text(Section):
+    ko: str
+    en: str
+
+
+class Templates(Section):
+    ko: list[str] = Field(min_length=VARIANTS, max_length=VARIANTS)
+    en: list[str] = Field(min_length=VARIANTS, max_length=VARIANTS)
+
+
+class Reasons(Section):
+    template_version: str
+    top_features: int = Field(ge=1, le=10)
+    ai_notice: Text
+    categories: dict[str, str]
+    """Feature group -> wording category; a group not listed is never quoted."""
+    phrases: dict[str, Text]
+    """Feature or feature group -> words a customer understands; this is the ``explainable`` flag."""
+    protected: list[str]
+    """Features (or prefixes ending in ``*``) that never enter a text."""
+    product_names: dict[str, Text]
+    """Product -> name in a text; otherwise its meaning in the source."""
+    templates: dict[str, Templates]
+    restricted: list[str]
+    urgent: list[str]
+    """Words no delivered text may contain. Source: serving.md 9.3."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Reasons:
+        if set(self.templates) != set(CATEGORIES):
+            raise ValueError(f"templates: expected {sorted(CATEGORIES)}, found {sorted(self.templates)}")
+        if bad := sorted(set(self.categories.values()) - set(CATEGORIES)):
+            raise ValueError(f"categories: {bad} are not among {sorted(CATEGORIES)}")
+        return self
+
+
+class Review(Section):
+    min_margin: float = Field(ge=0)
+    """Relative margin of the two best distinct items below which a person looks [0..1]."""
+    max_entropy: float = Field(gt=0)
+    """Entropy of fresh teacher gate weights, over ln(experts), above which a person looks [0..1]."""
+    careful_grade: int = Field(ge=1, le=5)
+    """Risk grade from which an elderly or low-income customer's item is looked at."""
+    teacher_max_age_h: int = Field(ge=1)
+    """Teacher signals older than this are ignored [h]."""
+
+
+class Rights(Section):
+    opt_out_path: str
+    explanation_path: str
 
 
 class Serving(Section):
-    pass
+    k: int = Field(ge=1, le=5)
+    """Items in an answer."""
+    max_package_bytes: int = Field(gt=0)
+    """Uncompressed models and policy of one version [bytes]."""
+    anomaly_gain_share: float = Field(gt=0, le=1)
+    """Share of a model's gain that may sit on inputs it never saw missing before the task answers from rules."""
+    range_margin: float = Field(ge=0)
+    """Regression answers may leave the training range by this share of its width."""
+    static_content: bool
+    """Whether a non-personal list is shown when a personal answer cannot be recorded."""
+    idempotency_hours: int = Field(ge=1)
+    """How long a stored response answers for its key [h]."""
+    feature: FeatureAge
+    kill_switch: KillSwitch
+    optout: OptOut
+    suitability: Suitability
+    scope: Scope
+    filters: Filters
+    scoring: Scoring
+    rules: Rules
+    reasons: Reasons
+    review: Review
+    rights: Rights

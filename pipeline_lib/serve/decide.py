@@ -1,0 +1,229 @@
+"""What is answered, given what is known: pure functions of package, request and tables; no reads, no clock.
+
+Routing and prediction; candidates, score and choice; reasons; guardrail; review tier. A failing model is never an
+error. Source: serving.md 4, 5, 7, 9 and 10.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import Any
+
+from pipeline_lib.serve import guardrail, record, slate
+from pipeline_lib.serve.layers import Overrides, TaskAnswer
+from pipeline_lib.serve.policy import Policy
+from pipeline_lib.serve.reasons import Attribution, Reason, attribute
+from pipeline_lib.serve.request import Request
+from pipeline_lib.serve.score import task_values
+from pipeline_lib.serve.suitability import Item, Profile
+from pipeline_lib.serve.tables import Assessment, Contact, Customer, OptOut, Switch
+
+
+@dataclass(frozen=True)
+class Known:
+    """What was read for this request, in reading order."""
+
+    opt_out: OptOut
+    opt_out_state: str
+    """in, out, or unreadable (which counts as out)."""
+    switches: tuple[Switch, ...]
+    contact: Contact | None
+    assessment: Assessment
+    customer: Customer | None
+    trouble: tuple[str, ...]
+    """Tables that could not be read."""
+
+    @property
+    def opted_out(self) -> bool:
+        return self.opt_out_state != "in"
+
+
+@dataclass(frozen=True)
+class Decided:
+    """The decision on one request, before it is recorded."""
+
+    outcome: record.Outcome
+    reasons: tuple[Reason, ...]
+    flags: Mapping[str, Any]
+    stale_tolerance: bool
+
+
+def decide(policy: Policy, request: Request, subject: str, known: Known, today: date, hour: int) -> Decided:
+    """Layers, score, reasons, guardrail and tier of one request.
+
+    Args:
+        today: date in Seoul that ages are counted from. hour: hour of the day in Seoul.
+    """
+    override = overrides(policy, known, today)
+    first = _decide(policy, request, subject, known, today, override)
+    status = _whole_answer(policy, request, known, hour)
+    if status:
+        return _withheld(first, status)
+    if first.outcome.tier == 2 and request.channel != "branch" and override.all_tasks is None:
+        rules = _decide(policy, request, subject, known, today, Overrides("WITHHELD_FOR_REVIEW"))
+        return replace(rules, outcome=replace(rules.outcome, status="withheld_for_review", tier=2))
+    return first
+
+
+def overrides(policy: Policy, known: Known, today: date) -> Overrides:
+    """What outranks the manifest, first match wins. Source: serving.md 4."""
+    tasks = {switch.target: f"SWITCH:{switch.switch_id}" for switch in known.switches if switch.scope == "task"}
+    wide = next((switch for switch in known.switches if switch.scope != "task"), None)
+    if known.opted_out:
+        reason = "OPTED_OUT" if known.opt_out_state == "out" else "OPTOUT_UNREADABLE"
+        return Overrides(reason)
+    if wide:  # a customer's cluster is not known here, so a cluster's switch stops everybody
+        return Overrides(f"SWITCH:{wide.switch_id}")
+    if known.customer is None:
+        return Overrides("FEATURES_UNREADABLE" if "feature_row" in known.trouble else "COLD_START")
+    if known.customer.row.schema_hash != policy.models.bundle.manifest["feature_schema_hash"]:
+        return Overrides("SCHEMA_MISMATCH")
+    if (today - known.customer.refreshed).days > int(policy.serving["feature"]["hard_max_age_d"]):
+        return Overrides("FEATURES_TOO_OLD")
+    return Overrides(None, tasks)
+
+
+def _whole_answer(policy: Policy, request: Request, known: Known, hour: int) -> str | None:
+    """A status that leaves no items: contact not allowed, or nothing personal wanted."""
+    if known.opted_out:
+        choice = known.opt_out.fallback or policy.serving["optout"]["default_fallback"]
+        if choice == "human_review":
+            return "human_fallback"
+        if choice == "disable":
+            return "static_content"
+    if any(switch.fallback == "disable" and switch.scope != "task" for switch in known.switches):
+        return "static_content"
+    return "no_contact" if request.outbound and not _may_contact(policy, known.contact, hour) else None
+
+
+def _may_contact(policy: Policy, contact: Contact | None, hour: int) -> bool:
+    filters = policy.serving["filters"]
+    start, end = int(filters["quiet_from"]), int(filters["quiet_to"])
+    quiet = hour >= start or hour < end if start > end else start <= hour < end
+    if contact is None or quiet:
+        return False
+    return contact.consent and not contact.do_not_contact and contact.messages_7d < int(filters["max_messages_7d"])
+
+
+def _decide(policy: Policy, request: Request, subject: str, known: Known, today: date, override: Overrides) -> Decided:
+    customer = known.customer
+    answers = policy.models.answer(customer.row if customer else None, override)
+    profile = policy.profile(known.assessment, customer)
+    candidates, dropped = policy.candidates(profile, customer, today)
+    chosen = _slate(policy, request, known, answers, candidates, today)
+    for why in chosen.dropped.values():
+        dropped[why] = dropped.get(why, 0) + 1
+    attributions = [_attribution(policy, answers, scored) for scored in chosen.chosen]
+    reasons = [
+        policy.reasons.reason(item, found, subject, request.locale)
+        for (item, _), found in zip(chosen.chosen, attributions, strict=True)
+    ]
+    findings, passed = _guarded(policy, request, chosen.chosen, reasons)
+    items = [scored for scored, good in zip(chosen.chosen, passed, strict=True) if good]
+    kept = tuple(reason for reason, good in zip(reasons, passed, strict=True) if good)
+    tier = _tier(policy, known, answers, chosen, items, profile, today, all(passed))
+    outcome = record.Outcome(
+        status=_status(known, items), answers=answers, items=items, eligible=chosen.eligible,
+        considered=len(policy.items), dropped=dropped, attribution=_main_attribution(attributions, answers),
+        findings=findings, texts=tuple(reason.text for reason in kept), verdict=guardrail.verdict(findings),
+        tier=tier, tolerance=policy.suitability.tolerance(profile, today), opt_out=known.opt_out_state,
+        switches=tuple(switch.switch_id for switch in known.switches),
+        delivered=bool(items) and (tier == 1 or request.channel == "branch"),
+    )  # fmt: skip
+    stale = policy.suitability.stale(profile, today)
+    return Decided(outcome, kept, _flags(policy, known, override, today), stale)
+
+
+def _slate(
+    policy: Policy, request: Request, known: Known, answers: Mapping[str, TaskAnswer], candidates: Sequence[Item],
+    today: date,
+) -> slate.Slate:  # fmt: skip
+    values = {name: found.values for name, found in answers.items()}
+    churn = values["churn_signal"][0] if "churn_signal" in values else None
+    features = policy.features(known.customer)
+    situation = policy.situation(request.channel, known.contact, features, answers)
+    multipliers = policy.scorer.multipliers(situation.segment, features, today)
+    scored, broken = [], {}
+    for item in candidates:
+        found = policy.scorer.score(item, task_values(item, values, policy.normalisers), churn, situation, multipliers)
+        if found is None:
+            broken[item.item_id] = "unscorable"
+        else:
+            scored.append((item, found))
+    k = min(request.k or int(policy.serving["k"]), int(policy.serving["k"]))
+    chosen = slate.choose(scored, churn, k, policy.serving["filters"])
+    return replace(chosen, dropped={**chosen.dropped, **broken})
+
+
+def _attribution(policy: Policy, answers: Mapping[str, TaskAnswer], scored: slate.Scored) -> Attribution:
+    item, score = scored
+    deciding = answers[score.deciding_task]
+    return attribute(deciding, item.nba_class if deciding.kind == "multiclass" else 0)
+
+
+def _main_attribution(found: Sequence[Attribution], answers: Mapping[str, TaskAnswer]) -> Attribution | None:
+    """The best item's; without items the first task that a model answered, so that the row says something."""
+    if found:
+        return found[0]
+    modelled = next((one for one in answers.values() if one.prediction), None) or next(iter(answers.values()), None)
+    return attribute(modelled) if modelled else None
+
+
+def _guarded(
+    policy: Policy, request: Request, chosen: Sequence[slate.Scored], reasons: Sequence[Reason]
+) -> tuple[tuple[guardrail.Finding, ...], list[bool]]:
+    """Worst finding per criterion over all texts, and which items may be shown."""
+    all_findings = []
+    for (item, _), reason in zip(chosen, reasons, strict=True):
+        evidence = policy.evidence(item, reason, request.locale)
+        all_findings.append(guardrail.check(reason.text, evidence, policy.serving["reasons"]))
+    worst = tuple(
+        next((f for f in column if not f.passed), column[0]) for column in zip(*all_findings, strict=True)
+    )  # fmt: skip
+    return worst, [guardrail.verdict(findings) == "pass" for findings in all_findings]
+
+
+def _tier(
+    policy: Policy, known: Known, answers: Mapping[str, TaskAnswer], chosen: slate.Slate,
+    items: Sequence[slate.Scored], profile: Profile, today: date, all_passed: bool,
+) -> int:  # fmt: skip
+    """Review tier of the answer. Source: serving.md 10; fairness and OOD flags are not fed here yet."""
+    review = policy.serving["review"]
+    if not all_passed:
+        return 3
+    lead = slate.margin(chosen)
+    grades = [item.risk_grade or 5 for item, _ in items]
+    careful = policy.suitability.senior(profile) or policy.suitability.low_income(profile)
+    doubts = (
+        lead is not None and lead < float(review["min_margin"]),
+        careful and max(grades, default=0) >= int(review["careful_grade"]),
+        policy.suitability.stale(profile, today),
+        policy.teacher_unsure(known.customer, items, today),
+    )
+    return 2 if any(doubts) else 1
+
+
+def _status(known: Known, items: Sequence[slate.Scored]) -> str:
+    if not items:
+        return "no_suitable_candidate"
+    return "opted_out_rules" if known.opted_out else "ok"
+
+
+def _withheld(decided: Decided, status: str) -> Decided:
+    """The same decision without anything to show: what was computed is still recorded."""
+    outcome = replace(decided.outcome, status=status, items=(), texts=(), delivered=False)
+    return replace(decided, outcome=outcome, reasons=())
+
+
+def _flags(policy: Policy, known: Known, override: Overrides, today: date) -> dict[str, Any]:
+    age_h = (today - known.customer.refreshed).days * 24 if known.customer else None
+    return {
+        "degraded": bool(known.trouble) or policy.models.predictor is None,
+        "cold_start": known.customer is None,
+        "stale_features": age_h is not None and age_h > int(policy.serving["feature"]["max_age_h"]),
+        "ood": None,
+        "switch": [switch.switch_id for switch in known.switches],
+        "override": override.all_tasks,
+    }

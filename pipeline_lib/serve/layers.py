@@ -1,0 +1,107 @@
+"""Which layer answers each task, and why: first match wins, and the reason is recorded. Source: serving.md 4.
+
+Whatever happens to a model, the task is answered: Layer 1, else 2, else 3. The manifest decides the route; nothing
+here judges a metric.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pipeline_lib.serve import transform
+from pipeline_lib.serve.bundle import Bundle
+from pipeline_lib.serve.lightgbm_c import LibraryFailed
+from pipeline_lib.serve.predictor import DIRECT, RULES, Prediction, PredictionRefused, Predictor, Student
+from pipeline_lib.serve.rules import RuleAnswer, RuleBook, Task
+
+
+@dataclass(frozen=True)
+class Row:
+    """One customer's features in stored order."""
+
+    values: Sequence[float]
+    columns: tuple[str, ...]
+    schema_hash: str
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """What outranks the manifest for this request: a reason for every task, or for some."""
+
+    all_tasks: str | None = None
+    tasks: Mapping[str, str] = field(default_factory=dict)
+
+    def reason(self, task: str) -> str | None:
+        return self.all_tasks or self.tasks.get(task)
+
+
+@dataclass(frozen=True)
+class TaskAnswer:
+    task: str
+    kind: str
+    layer: int
+    layer_reason: str
+    values: tuple[float, ...]
+    """(p,), K probabilities or (value,)."""
+    prediction: Prediction | None = None
+    student: Student | None = None
+    row: tuple[float, ...] | None = None
+    """The model's own row, for attribution."""
+    rule: RuleAnswer | None = None
+
+
+@dataclass(frozen=True)
+class Models:
+    """Everything that can answer a task. ``predictor`` is None when the models were refused."""
+
+    bundle: Bundle
+    rule_book: RuleBook
+    tasks: Mapping[str, Task]
+    predictor: Predictor | None
+    refused: str | None
+    """Why there is no predictor; a layer reason."""
+    anomaly_gain_share: float
+
+    def serve_layer(self, task: str) -> tuple[int, str]:
+        facts = next(t for t in self.bundle.manifest["tasks"] if t["name"] == task)
+        return int(facts["serve_layer"]), str(facts["route_reason"])
+
+    def answer(self, row: Row | None, overrides: Overrides) -> dict[str, TaskAnswer]:
+        """Every task of the package, in its order."""
+        return {name: self._one(task, row, overrides.reason(name)) for name, task in self.tasks.items()}
+
+    def _one(self, task: Task, row: Row | None, override: str | None) -> TaskAnswer:
+        layer, route_reason = self.serve_layer(task.name)
+        if row is None:
+            return self._by_rule(task, None, override or "COLD_START")
+        if override or layer == RULES:
+            return self._by_rule(task, row, override or route_reason)
+        if self.predictor is None:
+            return self._by_rule(task, row, self.refused or "MODELS_REFUSED")
+        reason = "MANIFEST" if layer < DIRECT else route_reason
+        for candidate in range(layer, RULES):
+            try:
+                return self._by_model(self.predictor, task, row, candidate, reason)
+            except PredictionRefused as error:
+                reason = error.code
+                if error.code == "INPUT_ANOMALY":
+                    break
+            except LibraryFailed:
+                reason = "PREDICT_FAILED"
+        return self._by_rule(task, row, reason)
+
+    def _by_model(self, predictor: Predictor, task: Task, row: Row, layer: int, reason: str) -> TaskAnswer:
+        student = predictor.student(task.name, layer)
+        inputs = student.row(row.values, row.columns)
+        if transform.anomaly_share(inputs, student.gains, student.knows_missing) > self.anomaly_gain_share:
+            raise PredictionRefused("INPUT_ANOMALY", task.name)
+        prediction = predictor.predict(student, inputs)
+        return TaskAnswer(
+            task.name, task.kind, layer, reason, prediction.served, prediction, student, tuple(inputs)
+        )  # fmt: skip
+
+    def _by_rule(self, task: Task, row: Row | None, reason: str) -> TaskAnswer:
+        named = transform.named(row.values, row.columns) if row else {}
+        answer = self.rule_book.answer(task, named)
+        return TaskAnswer(task.name, task.kind, RULES, reason, answer.values, rule=answer)

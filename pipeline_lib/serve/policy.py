@@ -1,0 +1,155 @@
+"""The package's policy as the steps use it: items, caps, weights and words, checked once at start.
+
+Everything here comes from ``policy/*.json`` and the manifest of a verified bundle; there is no default in code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from math import log
+from typing import Any
+
+from pipeline_lib.errors import SettingsError
+from pipeline_lib.serve import transform
+from pipeline_lib.serve.bundle import Bundle
+from pipeline_lib.serve.guardrail import Evidence
+from pipeline_lib.serve.layers import Models, TaskAnswer
+from pipeline_lib.serve.predictor import Predictor
+from pipeline_lib.serve.reasons import Reason, ReasonBook
+from pipeline_lib.serve.rules import RuleBook, Task
+from pipeline_lib.serve.score import Scorer, Situation
+from pipeline_lib.serve.slate import Scored
+from pipeline_lib.serve.suitability import Caps, Item, Profile, Suitability
+from pipeline_lib.serve.tables import Assessment, Contact, Customer
+
+
+@dataclass(frozen=True)
+class Policy:
+    """One package, ready to answer."""
+
+    models: Models
+    serving: Mapping[str, Any]
+    items: tuple[Item, ...]
+    suitability: Suitability
+    scorer: Scorer
+    reasons: ReasonBook
+    normalisers: Mapping[str, Any]
+    popular: tuple[str, ...]
+    currency: str
+
+    @classmethod
+    def open(cls, bundle: Bundle, predictor: Predictor | None, refused: str | None) -> Policy:
+        """Raises SettingsError when the policy loosens a hard cap or lacks a part."""
+        try:
+            return cls._opened(bundle, predictor, refused)
+        except KeyError as error:
+            raise SettingsError(f"{bundle.folder}: the package's policy lacks {error}") from error
+
+    @classmethod
+    def _opened(cls, bundle: Bundle, predictor: Predictor | None, refused: str | None) -> Policy:
+        baked = bundle.policy
+        serving, products = baked["serving"], baked["products"]
+        scope = serving["scope"]
+        caps = Caps.from_policy(serving["suitability"])
+        return cls(
+            models=open_models(bundle, predictor, refused),
+            serving=serving,
+            items=tuple(_item(product, products["nba_classes"], scope) for product in products["products"]),
+            suitability=Suitability(caps, frozenset(scope["blocked_nba_classes"]), frozenset(scope["blocked_groups"])),
+            scorer=Scorer(baked["scoring"]),
+            reasons=ReasonBook(baked["templates"], baked["features"]["groups"], products["popular"]),
+            normalisers={str(task["name"]): task["normaliser"] for task in bundle.manifest["tasks"]},
+            popular=tuple(products["popular"]),
+            currency=str(products["currency"]),
+        )
+
+    def profile(self, assessment: Assessment, customer: Customer | None) -> Profile:
+        """An income in a currency without a reference rate is not known, and then the cap applies."""
+        rate = self.serving["suitability"]["krw_per_unit"].get(customer.currency) if customer else None
+        income = customer.income * float(rate) if customer and customer.income is not None and rate else None
+        age = customer.age if customer else None
+        return Profile(assessment.tolerance, assessment.assessed_at, age, income)
+
+    def candidates(self, profile: Profile, customer: Customer | None, today: date) -> tuple[list[Item], dict[str, int]]:
+        """Items that may be offered, and how many were dropped for which reason."""
+        kept, dropped = [], dict[str, int]()
+        for item in self.items:
+            owned = customer is not None and item.item_id in customer.held
+            why = "owned" if owned else self.suitability.refusal(item, profile, today)
+            if why:
+                dropped[why] = dropped.get(why, 0) + 1
+            else:
+                kept.append(item)
+        return kept, dropped
+
+    def features(self, customer: Customer | None) -> Mapping[str, float]:
+        return transform.named(customer.row.values, customer.row.columns) if customer else {}
+
+    def situation(
+        self, channel: str, contact: Contact | None, features: Mapping[str, float], answers: Mapping[str, TaskAnswer]
+    ) -> Situation:
+        """Factor inputs by the columns the policy names; a column that is not there is not known."""
+        inputs = self.scorer.policy["inputs"]
+        flare = features.get(inputs.get("flare", ""))
+        return Situation(
+            channel=channel,
+            messages_7d=contact.messages_7d if contact else None,
+            income_cv=features.get(inputs.get("income_cv", "")),
+            limit_utilisation=features.get(inputs.get("limit_utilisation", "")),
+            flare=None if flare is None else flare > 0,
+            engagement=features.get(inputs.get("engagement", "")),
+            segment=self._segment(answers),
+        )
+
+    def evidence(self, item: Item, reason: Reason, locale: str) -> Evidence:
+        phrases = self.serving["reasons"]["phrases"]
+        words = phrases.get(reason.feature) or phrases.get(self.reasons.groups.get(reason.feature or "", "")) or {}
+        notice = str(self.serving["reasons"]["ai_notice"][locale])
+        return Evidence(self.reasons.product(item, locale), str(words.get(locale, "")), notice, locale, True)
+
+    def teacher_unsure(self, customer: Customer | None, items: Sequence[Scored], today: date) -> bool:
+        """Whether fresh teacher gates of the best item's task are spread over all experts. Stale ones are ignored."""
+        teacher = customer.teacher if customer else None
+        review = self.serving["review"]
+        if teacher is None or not items or (today - teacher.as_of).days * 24 > int(review["teacher_max_age_h"]):
+            return False
+        task = items[0][1].deciding_task
+        experts = len(teacher.gates.get(task, {}))
+        return experts > 1 and teacher.entropy[task] / log(experts) > float(review["max_entropy"])
+
+    def _segment(self, answers: Mapping[str, TaskAnswer]) -> str | None:
+        found, task = answers.get("segment_prediction"), self.models.tasks.get("segment_prediction")
+        if found is None or task is None or not task.classes:
+            return None
+        return task.classes[max(range(len(found.values)), key=lambda k: found.values[k])]
+
+
+def open_models(bundle: Bundle, predictor: Predictor | None, refused: str | None) -> Models:
+    """Everything that answers tasks, for the handler and for batch scoring alike."""
+    rules, products = bundle.policy["rules"], bundle.policy["products"]["products"]
+    tasks = {str(task["name"]): _task(task) for task in bundle.manifest["tasks"]}
+    share = float(bundle.policy["serving"]["anomaly_gain_share"])
+    return Models(bundle, RuleBook(rules, products), tasks, predictor, refused, share)
+
+
+def _task(facts: Mapping[str, Any]) -> Task:
+    base = facts["base_rate"]
+    values = tuple(float(value) for value in base) if isinstance(base, list) else (float(base),)
+    return Task(str(facts["name"]), str(facts["type"]), tuple(str(c) for c in facts["class_names"]), values)
+
+
+def _item(product: Mapping[str, Any], nba_classes: Sequence[str], scope: Mapping[str, Any]) -> Item:
+    class_name, short = nba_classes[int(product["nba_class"])], str(product["short"])
+    return Item(
+        item_id=short,
+        name=str(product["meaning"]),
+        nba_class=int(product["nba_class"]),
+        class_name=class_name,
+        group=product["acquire_group"],
+        risk_grade=product["risk_grade"],
+        capital_market=class_name in scope["capital_market"] or product["acquire_group"] in scope["capital_market"],
+        retention=short in scope["retention_items"],
+        long_horizon=short in scope["long_horizon"],
+    )

@@ -1,0 +1,162 @@
+"""What a request must look like, and the errors that say so. Source: serving.md 11 and 12."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+CHANNELS = ("branch", "app_push", "email", "sms", "web")
+OUTBOUND = ("app_push", "email", "sms")
+ACCESS_REASONS = ("branch_initiated", "self_service", "batch_scoring")
+INCLUDES = ("predictions", "components", "attribution")
+CONTEXT_KEYS = ("session_id", "locale", "as_of")
+LOCALES = ("ko", "en")
+MAX_BODY = 16 * 1024
+"""Request body [bytes]."""
+MAX_TEXT = 64
+
+
+class Refused(Exception):
+    """A documented error answer; nothing about the customer was read."""
+
+    def __init__(self, http: int, code: str, message: str, *, retryable: bool = False) -> None:
+        super().__init__(http, code, message)
+        self.http, self.code, self.message, self.retryable = http, code, message, retryable
+
+
+@dataclass(frozen=True)
+class Request:
+    customer_id: str
+    channel: str
+    access_reason: str
+    operator_id: str | None
+    terminal_id: str | None
+    k: int | None
+    tasks: tuple[str, ...] | None
+    include: tuple[str, ...]
+    idempotency_key: str | None
+    locale: str
+    as_of: date | None
+
+    @property
+    def outbound(self) -> bool:
+        return self.channel in OUTBOUND
+
+
+def body_of(text: str | bytes, media_type: str) -> Mapping[str, Any]:
+    """The JSON object of a request body. Raises Refused 413, 415 or 400."""
+    data = text.encode("utf-8") if isinstance(text, str) else text
+    if len(data) > MAX_BODY:
+        raise Refused(413, "TOO_LARGE", f"the body has {len(data)} bytes, at most {MAX_BODY} are read")
+    if media_type.split(";")[0].strip().lower() != "application/json":
+        raise Refused(415, "MEDIA_TYPE", "content-type must be application/json")
+    try:
+        body = json.loads(data, object_pairs_hook=_unique)
+    except ValueError as error:
+        raise Refused(400, "INVALID_REQUEST", f"the body is not JSON: {error}") from error
+    if not isinstance(body, dict):
+        raise Refused(400, "INVALID_REQUEST", "the body must be a JSON object")
+    return body
+
+
+def parse(body: Mapping[str, Any], known_tasks: Sequence[str], *, as_of_allowed: bool) -> Request:
+    """A validated request. Raises Refused 400 naming the field, what was found and what is expected."""
+    _only(body, tuple(Request.__dataclass_fields__) + ("context",), "", but=("locale", "as_of"))
+    channel = _one_of(body, "channel", CHANNELS)
+    at_branch = channel == "branch"
+    context = _context(body.get("context", {}), as_of_allowed=as_of_allowed)
+    return Request(
+        customer_id=_text(body, "customer_id", required=True) or "",
+        channel=channel,
+        access_reason=_one_of(body, "access_reason", ACCESS_REASONS),
+        operator_id=_text(body, "operator_id", required=at_branch),
+        terminal_id=_text(body, "terminal_id", required=at_branch),
+        k=_k(body.get("k")),
+        tasks=_tasks(body.get("tasks"), known_tasks),
+        include=_include(body.get("include", [])),
+        idempotency_key=_text(body, "idempotency_key", required=False),
+        locale=str(context.get("locale", "ko")),
+        as_of=date.fromisoformat(context["as_of"]) if "as_of" in context else None,
+    )
+
+
+def _context(context: Any, *, as_of_allowed: bool) -> Mapping[str, Any]:
+    if not isinstance(context, dict):
+        raise _invalid("context", "an object", context)
+    _only(context, CONTEXT_KEYS, "context.")
+    if "session_id" in context:
+        _text(context, "session_id", required=True)
+    if "locale" in context:
+        _one_of(context, "locale", LOCALES)
+    if "as_of" in context:
+        if not as_of_allowed:
+            raise _invalid("context.as_of", "nothing: it is for test environments", context["as_of"])
+        _checked(lambda: date.fromisoformat(context["as_of"]), "context.as_of", "a date YYYY-MM-DD", context["as_of"])
+    return context
+
+
+def _k(value: Any) -> int | None:
+    if value is not None and (isinstance(value, bool) or value not in range(1, 6)):
+        raise _invalid("k", "an integer from 1 to 5", value)
+    return value
+
+
+def _tasks(value: Any, known: Sequence[str]) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise _invalid("tasks", "a list of task names", value)
+    if unknown := [name for name in value if name not in known]:
+        raise Refused(400, "UNKNOWN_TASK", f"tasks: {unknown[:5]} are not among {list(known)}")
+    return tuple(value)
+
+
+def _include(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or any(item not in INCLUDES for item in value):
+        raise _invalid("include", f"a list out of {list(INCLUDES)}", value)
+    return tuple(value)
+
+
+def _text(body: Mapping[str, Any], name: str, *, required: bool) -> str | None:
+    value = body.get(name)
+    if value is None and not required:
+        return None
+    if not isinstance(value, str) or not 1 <= len(value) <= MAX_TEXT or not value.isprintable():
+        raise _invalid(
+            name, f"a text of 1 to {MAX_TEXT} printable characters", None if name == "customer_id" else value
+        )
+    return value
+
+
+def _one_of(body: Mapping[str, Any], name: str, allowed: Sequence[str]) -> str:
+    value = body.get(name)
+    if not isinstance(value, str) or value not in allowed:
+        raise _invalid(name, f"one of {list(allowed)}", value)
+    return value
+
+
+def _only(body: Mapping[str, Any], known: Sequence[str], prefix: str, but: Sequence[str] = ()) -> None:
+    if unknown := sorted(str(name) for name in body if name not in known or name in but):
+        raise Refused(400, "INVALID_REQUEST", f"{prefix}{unknown[0]}: no such field")
+
+
+def _checked(make: Callable[[], Any], field: str, expected: str, value: Any) -> None:
+    try:
+        make()
+    except (TypeError, ValueError):
+        raise _invalid(field, expected, value) from None
+
+
+def _invalid(field: str, expected: str, found: Any) -> Refused:
+    shown = "nothing usable" if found is None else repr(found)[:60]
+    return Refused(400, "INVALID_REQUEST", f"{field}: expected {expected}, found {shown}")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    out = dict(pairs)
+    if len(out) != len(pairs):
+        raise ValueError("a key is written twice")
+    return out

@@ -1,0 +1,166 @@
+"""One answer: read, decide, record, respond. Each step has a fallback on the safe side.
+
+The opt-out is read first and alone; then switches, contact, suitability and features. What is decided from them is
+in ``decide.py``. Nothing personal leaves without the record's receipt. Source: serving.md 3 and 12.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from pipeline_lib.canonical import digest
+from pipeline_lib.errors import AppendFailed
+from pipeline_lib.keys import subject_ref
+from pipeline_lib.records import Receipt
+from pipeline_lib.serve import answer, record
+from pipeline_lib.serve.decide import Decided, Known, decide
+from pipeline_lib.serve.policy import Policy
+from pipeline_lib.serve.request import Refused, Request, parse
+from pipeline_lib.serve.tables import Assessment, OptOut, Switch, Tables, TableUnreadable
+
+log = logging.getLogger(__name__)
+SEOUL = ZoneInfo("Asia/Seoul")
+UNREADABLE_SWITCH = Switch("unreadable", "global", "*", "rule_based")
+
+
+@dataclass
+class Service:
+    """One function instance: a package, its tables and its writer of the record."""
+
+    policy: Policy
+    tables: Tables
+    append: Callable[[Sequence[Any]], Receipt]
+    """Durable append; raises AppendFailed."""
+    pepper: bytes
+    code_rev: str
+    as_of_allowed: bool
+    now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
+    new_id: Callable[[], str] = field(default=lambda: uuid.uuid4().hex)
+
+    def recommend(self, body: Mapping[str, Any], request_id: str) -> dict[str, Any]:
+        """The 200 answer of a request.
+
+        Raises:
+            Refused: the documented error answers.
+        """
+        started = time.perf_counter()
+        request = parse(body, tuple(self.policy.models.tasks), as_of_allowed=self.as_of_allowed)
+        subject = subject_ref(self.pepper, request.customer_id)
+        known = self._read_opt_out(subject)
+        stored = self._stored(request, body, known)
+        if stored is not None:
+            return stored
+        known = self._read_rest(subject, request, known)
+        decided = decide(self.policy, request, subject, known, self._today(request), self._hour())
+        response = self._recorded(request, subject, request_id, known, decided, started)
+        self._store(request, body, known, response)
+        return response
+
+    def health(self) -> dict[str, Any]:
+        """Which version answers and how; no customer data."""
+        models = self.policy.models
+        layers = {name: models.serve_layer(name)[0] if models.predictor else 3 for name in models.tasks}
+        return {
+            "status": "ok" if models.predictor else "degraded",
+            "version": models.bundle.version,
+            "manifest_sha256": models.bundle.manifest_sha256,
+            "tasks": layers,
+            "load_errors": models.predictor.load_errors if models.predictor else {"models": models.refused},
+            "policy": models.bundle.manifest["config_hash"],
+        }
+
+    def _read_opt_out(self, subject: str) -> Known:
+        """The first read of every request. An answer that cannot be read is "opted out"."""
+        try:
+            found = self.tables.opt_out(subject)
+            state = "out" if found.opted_out else "in"
+            trouble: tuple[str, ...] = ()
+        except TableUnreadable as error:
+            log.error("opt-out unreadable, answering by rules: %s", error)
+            found, state, trouble = OptOut(True, None), "unreadable", ("optout",)
+        return Known(found, state, (), None, Assessment(None, None), None, trouble)
+
+    def _read_rest(self, subject: str, request: Request, known: Known) -> Known:
+        trouble = list(known.trouble)
+
+        def read(name: str, get: Callable[[], Any], otherwise: Any) -> Any:
+            try:
+                return get()
+            except TableUnreadable as error:
+                log.error("table %s unreadable: %s", name, error)
+                trouble.append(name)
+                return otherwise
+
+        switches = read("kill_switch", self.tables.switches, (UNREADABLE_SWITCH,))
+        contact = read("contact", lambda: self.tables.contact(subject), None) if request.outbound else None
+        assessment = read("suitability", lambda: self.tables.assessment(subject), Assessment(None, None))
+        customer = read("feature_row", lambda: self.tables.customer(subject), None)
+        return replace(
+            known, switches=switches, contact=contact, assessment=assessment, customer=customer, trouble=tuple(trouble)
+        )
+
+    def _recorded(
+        self, request: Request, subject: str, request_id: str, known: Known, decided: Decided, started: float
+    ) -> dict[str, Any]:
+        bundle = self.policy.models.bundle
+        operator = record.operator_ref(self.pepper, request.operator_id) if request.operator_id else None
+        at = record.Context(
+            request_id, self.new_id(), subject, operator, bundle.version, bundle.manifest_sha256,
+            str(bundle.manifest["config_hash"]), self.code_rev,
+        )  # fmt: skip
+        elapsed_us = int((time.perf_counter() - started) * 1e6)
+        try:
+            receipt = self.append(record.entries(at, request, decided.outcome, known.customer, elapsed_us))
+        except AppendFailed as error:
+            log.error("nothing recorded, so nothing personal is answered: %s", error)
+            return self._static(request_id)
+        return answer.body(self.policy, request, at, decided, known.customer, receipt, self.now(), started)
+
+    def _static(self, request_id: str) -> dict[str, Any]:
+        if not self.policy.serving["static_content"]:
+            raise Refused(503, "AUDIT_UNAVAILABLE", "the answer cannot be recorded", retryable=True)
+        return answer.static(self.policy, request_id, self.now())
+
+    def _today(self, request: Request) -> date:
+        return request.as_of or self.now().astimezone(SEOUL).date()
+
+    def _hour(self) -> int:
+        return self.now().astimezone(SEOUL).hour
+
+    def _stored(self, request: Request, body: Mapping[str, Any], known: Known) -> dict[str, Any] | None:
+        """The answer stored under the same key; an opt-out since then makes it void."""
+        if request.idempotency_key is None:
+            return None
+        hours = int(self.policy.serving["idempotency_hours"])
+        try:
+            found = self.tables.stored_answer(request.idempotency_key, self.now().timestamp(), hours)
+        except TableUnreadable as error:
+            log.error("idempotency store unreadable, answering anew: %s", error)
+            return None
+        if found is None:
+            return None
+        if found[0] != _request_digest(body):
+            raise Refused(409, "IDEMPOTENCY_CONFLICT", "idempotency_key: used before with another body")
+        stored: dict[str, Any] = json.loads(found[1])
+        return None if known.opted_out and stored["status"] != "opted_out_rules" else stored
+
+    def _store(self, request: Request, body: Mapping[str, Any], known: Known, response: Mapping[str, Any]) -> None:
+        if request.idempotency_key is None or response["receipt"] is None:
+            return
+        text = json.dumps(response, ensure_ascii=False)
+        try:
+            self.tables.store_answer(request.idempotency_key, _request_digest(body), text, self.now().timestamp())
+        except TableUnreadable as error:
+            log.error("idempotency store not written: %s", error)
+
+
+def _request_digest(body: Mapping[str, Any]) -> str:
+    return digest(json.loads(json.dumps(body), parse_float=str))
