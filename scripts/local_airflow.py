@@ -311,6 +311,7 @@ def up(place: Place) -> int:
 
 
 def _stop(children: list[subprocess.Popen]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave half of them running
     for child in children:
         if child.poll() is None:
             os.killpg(child.pid, signal.SIGTERM)

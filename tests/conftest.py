@@ -38,7 +38,7 @@ def make_settings(tmp_path: Path) -> Callable[..., Settings]:
             given["overrides"] = file
         made = settings.load(dataset, Place(**given))
         keys = KeyFolder(made.place.keys)
-        keys.create_secrets("k-test-01")
+        keys.create_secrets(made.audit.key_id)
         signing.create_keys(keys)
         return made
 
