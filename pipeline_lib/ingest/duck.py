@@ -32,6 +32,10 @@ class Duck:
         loaded = sql.load(statement)
         return pl.DataFrame(self._connection.sql(loaded.text, params=self._named(loaded)).to_arrow_table())
 
+    def rows(self, name: str) -> pl.DataFrame:
+        """The rows of a table, in its order."""
+        return pl.DataFrame(self._connection.sql(f"SELECT * FROM {name}").to_arrow_table())
+
     def view(self, name: str, files: list[Path]) -> None:
         """A view over Parquet files of one schema."""
         names = ", ".join("'" + str(path).replace("'", "''") + "'" for path in files)

@@ -60,6 +60,7 @@ def report_bytes(verdicts: Verdicts) -> bytes:
 def _judge_one(suite: str, rows: pl.DataFrame, rules: Rules) -> Verdicts:
     gx, expectations = _great_expectations()
     context = gx.get_context(mode="ephemeral")
+    context.enable_analytics(False)
     context.variables.progress_bars = {"globally": False, "metric_calculations": False}
     built = [_build(expectations, suite, name, rule) for name, rule in rules.items()]
     asset = context.data_sources.add_pandas("pandas").add_dataframe_asset(suite)
@@ -73,6 +74,7 @@ def _judge_one(suite: str, rows: pl.DataFrame, rules: Rules) -> Verdicts:
 
 def _great_expectations() -> tuple[Any, Any]:
     """Imported late: three seconds, and warnings of its own dependencies that are not ours to fix."""
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import great_expectations as gx

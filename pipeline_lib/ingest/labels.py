@@ -1,0 +1,163 @@
+"""Stage ``labels``: splits by time and customer, and the labels of all tasks, for every source by one code path.
+
+1. cutoffs and their gap   2. split_assignment   3. one statement per label family (``sql/labels``)   4. viability:
+tasks with too few labels are masked   5. suites   6. publish. Features never read what is written here but the
+rows of split_assignment. Source: data.md 6, 7.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from pipeline_lib import sql
+from pipeline_lib.canonical import digest
+from pipeline_lib.errors import SettingsError
+from pipeline_lib.ingest import suites
+from pipeline_lib.ingest.duck import Duck, connect
+from pipeline_lib.ingest.splits import BUCKETS, Cutoff, plan, plan_frame, require_gap
+from pipeline_lib.ingest.viability import judge_tasks
+from pipeline_lib.runs import Out, RunContext, StageOutput
+from pipeline_lib.settings import Settings
+
+STAGE = "labels"
+
+FAMILIES = (
+    ("spine", "spine"),
+    ("holding", "holding"),
+    ("holding_change", "holding_change"),
+    ("churn", "churn"),
+    ("stability", "stability"),
+    ("additions", "additions"),
+    ("segment_label", "segment"),
+    ("purchase", "purchase"),
+    ("first_act", "first_act"),
+    ("vocabulary", "vocabulary"),
+    ("next_mcc", "next_mcc"),
+    ("diversity", "diversity"),
+    ("shift", "shift"),
+    ("clip", "clip"),
+    ("label_table", "label_table"),
+)
+"""Table -> statement under ``sql/labels``, in the order in which they need one another."""
+
+SEGMENT_CLASSES = ("TOP", "PARTICULARES", "UNIVERSITARIO")
+
+
+def label(ctx: RunContext) -> StageOutput:
+    """Assign customers to splits and derive the labels of the run's canonical tables.
+
+    Raises:
+        SettingsError: a task is neither derived nor explained by the source.
+        ContractError: too few snapshots, or a gap between splits below the policy.
+        SchemaError: a critical expectation on the labels failed.
+    """
+    ingested = ctx.read("ingest")
+    _require_all_tasks(ctx.settings)
+
+    def make(out: Out) -> None:
+        with ctx.objects.scratch() as scratch:
+            _make(ctx, ingested, scratch, out)
+
+    return ctx.produce(STAGE, make, inputs=[ingested])
+
+
+def _make(ctx: RunContext, ingested: StageOutput, scratch: Path, out: Out) -> None:
+    settings, data = ctx.settings, ctx.settings.data
+    cutoffs = plan(
+        [date.fromisoformat(day) for day in ingested.facts["snapshots"]],
+        date.fromisoformat(ingested.facts["loaded_through"]),
+        step_months=data.splits.step_months,
+        train_cutoffs=data.splits.train_cutoffs,
+        min_history=data.splits.min_history_months,
+    )
+    gap = require_gap(cutoffs, data.splits.gap_days)
+    parameters = _parameters(settings, ingested.facts)
+    with connect(scratch, settings.place.threads, parameters) as duck:
+        _open_tables(duck, ingested)
+        duck.register("plan", plan_frame(cutoffs, data.splits))
+        duck.table("assignment", "labels/split_assignment")
+        for table, statement in FAMILIES:
+            duck.table(table, f"labels/{statement}")
+        assignment, labels = duck.rows("assignment"), duck.rows("label_table")
+        verdicts = judge_tasks(
+            labels.join(assignment.select("customer_key", "cutoff_date", "split"), on=["customer_key", "cutoff_date"]),
+            settings.tasks.tasks,
+            settings.source.tasks_absent_because,
+            _class_names(settings, duck.rows("vocabulary")),
+            settings.tasks.viability,
+        )
+        masked = [name for name, verdict in verdicts.items() if verdict["status"] == "disabled"]
+        labels = labels.with_columns(pl.lit(None, dtype=labels.schema[name]).alias(name) for name in masked)
+        duck.register("label_table", labels)
+        profiles = {
+            "split_assignment.profile": duck.frame("labels/profile_split_assignment"),
+            "label_table.profile": duck.frame("labels/profile_label_table"),
+        }
+    judged = suites.judge({"label_table": labels, **profiles}, data.suites)
+    assignment.write_parquet(out.path("split_assignment.parquet", assignment.height), compression="zstd")
+    labels.write_parquet(out.path("label_table.parquet", labels.height), compression="zstd")
+    out.path("dq_report.json").write_bytes(suites.report_bytes(judged))
+    out.facts |= {
+        "tasks": verdicts,
+        "cutoffs": _cutoffs_by_split(cutoffs),
+        "gap_days": gap,
+        "rows": dict(sorted(assignment.group_by("split").len().iter_rows())),
+        "status": dict(sorted(labels.group_by("label_status").len().iter_rows())),
+        "label_version": parameters["label_version"],
+    }
+
+
+def _parameters(settings: Settings, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Every named parameter of the statements; a statement takes those that it names."""
+    splits, labels = settings.data.splits, settings.data.labels
+    statements = {name: sql.load(f"labels/{name}").digest for _, name in FAMILIES}
+    policy = {name: str(value) for name, value in labels.model_dump().items()}
+    return {
+        **splits.model_dump(include={"bucket_salt", "order_salt", "part_salt", "train_buckets", "val_buckets"}),
+        **labels.model_dump(),
+        "gate_buckets": round(splits.gate_share * BUCKETS),
+        "loaded_through": date.fromisoformat(facts["loaded_through"]),
+        "purchase_types": list(settings.source.purchase_types),
+        "max_classes": settings.tasks.tasks["next_mcc"].classes,
+        "label_version": digest({"statements": statements, "policy": policy})[:16],
+    }
+
+
+def _open_tables(duck: Duck, ingested: StageOutput) -> None:
+    for table, folder in (("snapshot", "customer_snapshot/"), ("event", "transaction_event/")):
+        duck.view(table, [ingested.path(name) for name in ingested.names(folder)])
+    duck.view("product", [ingested.path("dim_product.parquet")])
+    duck.view("category", [ingested.path("dim_mcc.parquet")])
+    if ingested.names("customer_segment.parquet"):
+        duck.view("segment", [ingested.path("customer_segment.parquet")])
+    else:
+        schema = {"customer_key": pl.Int32, "snapshot_date": pl.Date, "segment": pl.String}
+        duck.register("segment", pl.DataFrame(schema=schema))
+
+
+def _class_names(settings: Settings, vocabulary: pl.DataFrame) -> dict[str, Sequence[str]]:
+    return {
+        "segment_prediction": SEGMENT_CLASSES,
+        "nba_primary": settings.source.nba_classes,
+        "next_mcc": vocabulary.sort("class").get_column("code").to_list(),
+    }
+
+
+def _cutoffs_by_split(cutoffs: Sequence[Cutoff]) -> dict[str, list[str]]:
+    splits = dict.fromkeys(c.split for c in cutoffs)
+    return {split: [c.cutoff_date.isoformat() for c in cutoffs if c.split == split] for split in splits}
+
+
+def _require_all_tasks(settings: Settings) -> None:
+    explained = {*settings.source.tasks, *settings.source.tasks_absent_because}
+    known = set(settings.tasks.names())
+    if explained != known:
+        raise SettingsError(
+            f"sources/{settings.source.name}.yaml: tasks neither derived nor absent with a reason "
+            f"{sorted(known - explained)}, unknown tasks {sorted(explained - known)}"
+        )
