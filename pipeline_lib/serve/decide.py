@@ -141,7 +141,7 @@ def _slate(
     today: date,
 ) -> slate.Slate:  # fmt: skip
     values = {name: found.values for name, found in answers.items()}
-    churn = values["churn_signal"][0] if "churn_signal" in values else None
+    churn = next(iter(values.get("churn_signal", ())), None)
     features = policy.features(known.customer)
     situation = policy.situation(request.channel, known.contact, features, answers)
     multipliers = policy.scorer.multipliers(situation.segment, features, today)
@@ -178,7 +178,7 @@ def _guarded(
     all_findings = []
     for (item, _), reason in zip(chosen, reasons, strict=True):
         evidence = policy.evidence(item, reason, request.locale)
-        all_findings.append(guardrail.check(reason.text, evidence, policy.serving["reasons"]))
+        all_findings.append(guardrail.check(reason.text, evidence, policy.reasons.policy))
     worst = tuple(
         next((f for f in column if not f.passed), column[0]) for column in zip(*all_findings, strict=True)
     )  # fmt: skip

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pipeline_lib.serve import transform
 from pipeline_lib.serve.bundle import Bundle
 from pipeline_lib.serve.lightgbm_c import LibraryFailed
-from pipeline_lib.serve.predictor import DIRECT, RULES, Prediction, PredictionRefused, Predictor, Student
+from pipeline_lib.serve.predictor import RULES, Prediction, PredictionRefused, Predictor, Student
 from pipeline_lib.serve.rules import RuleAnswer, RuleBook, Task
 
 
@@ -43,7 +43,7 @@ class TaskAnswer:
     layer: int
     layer_reason: str
     values: tuple[float, ...]
-    """(p,), K probabilities or (value,)."""
+    """(p,), K probabilities or (value,); empty when not even a base rate is known."""
     prediction: Prediction | None = None
     student: Student | None = None
     row: tuple[float, ...] | None = None
@@ -65,21 +65,20 @@ class Models:
 
     def serve_layer(self, task: str) -> tuple[int, str]:
         facts = next(t for t in self.bundle.manifest["tasks"] if t["name"] == task)
-        return int(facts["serve_layer"]), str(facts["route_reason"])
+        return int(facts["serve_layer"]), str(facts["serve_reason"])
 
     def answer(self, row: Row | None, overrides: Overrides) -> dict[str, TaskAnswer]:
         """Every task of the package, in its order."""
         return {name: self._one(task, row, overrides.reason(name)) for name, task in self.tasks.items()}
 
     def _one(self, task: Task, row: Row | None, override: str | None) -> TaskAnswer:
-        layer, route_reason = self.serve_layer(task.name)
+        layer, reason = self.serve_layer(task.name)
         if row is None:
             return self._by_rule(task, None, override or "COLD_START")
         if override or layer == RULES:
-            return self._by_rule(task, row, override or route_reason)
+            return self._by_rule(task, row, override or reason)
         if self.predictor is None:
             return self._by_rule(task, row, self.refused or "MODELS_REFUSED")
-        reason = "MANIFEST" if layer < DIRECT else route_reason
         for candidate in range(layer, RULES):
             try:
                 return self._by_model(self.predictor, task, row, candidate, reason)
@@ -93,8 +92,8 @@ class Models:
 
     def _by_model(self, predictor: Predictor, task: Task, row: Row, layer: int, reason: str) -> TaskAnswer:
         student = predictor.student(task.name, layer)
-        inputs = student.row(row.values, row.columns)
-        if transform.anomaly_share(inputs, student.gains, student.knows_missing) > self.anomaly_gain_share:
+        inputs, unusable = student.row(row.values, row.columns)
+        if unusable > self.anomaly_gain_share:
             raise PredictionRefused("INPUT_ANOMALY", task.name)
         prediction = predictor.predict(student, inputs)
         return TaskAnswer(

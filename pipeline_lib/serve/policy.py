@@ -104,9 +104,9 @@ class Policy:
         )
 
     def evidence(self, item: Item, reason: Reason, locale: str) -> Evidence:
-        phrases = self.serving["reasons"]["phrases"]
+        phrases = self.reasons.policy["phrases"]
         words = phrases.get(reason.feature) or phrases.get(self.reasons.groups.get(reason.feature or "", "")) or {}
-        notice = str(self.serving["reasons"]["ai_notice"][locale])
+        notice = str(self.reasons.policy["ai_notice"][locale])
         return Evidence(self.reasons.product(item, locale), str(words.get(locale, "")), notice, locale, True)
 
     def teacher_unsure(self, customer: Customer | None, items: Sequence[Scored], today: date) -> bool:
@@ -121,7 +121,7 @@ class Policy:
 
     def _segment(self, answers: Mapping[str, TaskAnswer]) -> str | None:
         found, task = answers.get("segment_prediction"), self.models.tasks.get("segment_prediction")
-        if found is None or task is None or not task.classes:
+        if found is None or task is None or not task.classes or not found.values:
             return None
         return task.classes[max(range(len(found.values)), key=lambda k: found.values[k])]
 
@@ -136,7 +136,8 @@ def open_models(bundle: Bundle, predictor: Predictor | None, refused: str | None
 
 def _task(facts: Mapping[str, Any]) -> Task:
     base = facts["base_rate"]
-    values = tuple(float(value) for value in base) if isinstance(base, list) else (float(base),)
+    shares = [] if base is None else base if isinstance(base, list) else [base]
+    values = tuple(float(share) for share in shares)
     return Task(str(facts["name"]), str(facts["type"]), tuple(str(c) for c in facts["class_names"]), values)
 
 

@@ -1,7 +1,7 @@
 """Students in memory: one row in, served values out, by task and layer.
 
-Layer 1 models are loaded at start; Layer 2 twins when they are first needed. Each model's own feature list must
-equal the package's, name by name. Source: serving.md 2 and 6; distillation.md 6.
+The models of the manifest's routes are loaded at start, standby twins when they are first needed. Each model's
+own feature list must equal the package's, name by name. Source: serving.md 2 and 6; distillation.md 6.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from pipeline_lib.serve.lightgbm_c import Booster, Library
 
 log = logging.getLogger(__name__)
 
-DISTILLED, DIRECT, RULES = 1, 2, 3
+DIRECT, RULES = 2, 3
+"""Layers below the distilled students (1)."""
 
 
 class PredictionRefused(PipelineError):
@@ -66,9 +67,11 @@ class Student:
         if self._booster.features != self.features:
             raise ContractError(f"{task}: the package's feature list is not the model's own")
 
-    def row(self, values: Sequence[float], columns: Sequence[str]) -> list[float]:
-        """The model's row from a stored row."""
-        return transform.vector(values, transform.positions(self.features, tuple(columns)))
+    def row(self, values: Sequence[float], columns: tuple[str, ...]) -> tuple[list[float], float]:
+        """The model's row from a stored row, and the share of its gain on inputs that are not usable [0..1]."""
+        where = transform.positions(self.features, columns)
+        row = transform.vector(values, where)
+        return row, transform.anomaly_share(row, where, self.gains, self.knows_missing)
 
     def predict(self, row: list[float], allowed: Range | None) -> Prediction:
         """Raises PredictionRefused for an output that is not finite or out of range."""
@@ -101,8 +104,8 @@ class Predictor:
         self._students: dict[tuple[str, int], Student] = {}
         self.load_errors: dict[str, str] = {}
         for name, task in self._tasks.items():
-            if int(task["serve_layer"]) == DISTILLED:
-                self._students[name, DISTILLED] = self._load(name, DISTILLED)
+            if (layer := int(task["serve_layer"])) < RULES:
+                self._students[name, layer] = self._load(name, layer)
 
     def student(self, task: str, layer: int) -> Student:
         """Raises PredictionRefused when the package has no such model or it cannot be loaded."""

@@ -53,9 +53,8 @@ def attribute(answer: TaskAnswer, output: int = 0) -> Attribution:
     """Where the answer of one task comes from; ``output`` is the class of a multiclass task."""
     if answer.student is None or answer.prediction is None or answer.row is None:
         inputs = answer.rule.inputs if answer.rule else ()
-        return Attribution(
-            answer.task, "rule", answer.values[output], answer.values[output], tuple((n, 0.0) for n in inputs)
-        )
+        value = answer.values[output] if answer.values else 0.0
+        return Attribution(answer.task, "rule", value, value, tuple((n, 0.0) for n in inputs))
     bias, values = answer.student.forest.contributions(answer.row, output)
     named = zip(answer.student.features, values, strict=True)
     ordered = sorted((pair for pair in named if pair[1] != 0), key=lambda pair: (-abs(pair[1]), pair[0]))

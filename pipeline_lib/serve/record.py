@@ -209,8 +209,8 @@ def _criterion(finding: Finding | None) -> dict[str, Any]:
 
 def _task_score(answer: TaskAnswer) -> dict[str, Any]:
     """One number per task: probability, value, or the probability of the top class (named)."""
-    top = max(range(len(answer.values)), key=lambda k: (answer.values[k], -k))
-    raw = answer.prediction.raw[top] if answer.prediction else None
+    top = max(range(len(answer.values)), key=lambda k: (answer.values[k], -k), default=None)
+    raw = answer.prediction.raw[top] if answer.prediction and top is not None else None
     return {
         "task": answer.task,
         "kind": answer.kind,
@@ -219,7 +219,7 @@ def _task_score(answer: TaskAnswer) -> dict[str, Any]:
         "rule": answer.rule.rule if answer.rule else None,
         "class": top if answer.kind == "multiclass" else None,
         "score": decimal_text(raw),
-        "calibrated": decimal_text(answer.values[top]),
+        "calibrated": None if top is None else decimal_text(answer.values[top]),
     }
 
 

@@ -25,7 +25,7 @@ BASE_CONFIDENCE = 0.40
 class RuleAnswer:
     rule: str
     values: tuple[float, ...]
-    """(p,), K probabilities or (value,): already on the served scale."""
+    """(p,), K probabilities or (value,): already on the served scale; empty when nothing is known of the task."""
     confidence: float
     inputs: tuple[str, ...]
     """Columns that were there and were looked at."""
@@ -39,7 +39,7 @@ class Task:
     kind: str
     classes: tuple[str, ...]
     base: tuple[float, ...]
-    """Train rate of a binary task, class shares of a multiclass one, mean of a regression."""
+    """Train rate of a binary task, class shares of a multiclass one, mean of a regression; empty = not known."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,10 @@ class RuleBook:
 
     def answer(self, task: Task, row: Named) -> RuleAnswer:
         """One task for one customer; never raises for a missing input."""
-        rule = _RULES.get(task.name)
+        rule = _RULES.get(task.name) if task.base else None
         found = rule(self, task, row) if rule else None
-        return found or RuleAnswer(f"{task.name}.base_rate", task.base, BASE_CONFIDENCE, ())
+        name = "base_rate" if task.base else "unknown"
+        return found or RuleAnswer(f"{task.name}.{name}", task.base, BASE_CONFIDENCE, ())
 
     def fires(self, task: Task, fired: bool, confidence: float, inputs: Sequence[str], name: str) -> RuleAnswer:
         base = task.base[0]

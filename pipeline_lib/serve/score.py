@@ -137,7 +137,7 @@ def task_values(item: Item, answers: Mapping[str, Sequence[float]], normalisers:
     """
     u: dict[str, float] = {}
     for task, values in answers.items():
-        value = _task_value(task, values, item, normalisers.get(task) or {})
+        value = _task_value(task, values, item, normalisers.get(task) or {}) if values else None
         if value is not None and isfinite(value):
             u[task] = value
     return u

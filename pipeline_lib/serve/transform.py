@@ -22,8 +22,10 @@ def vector(values: Sequence[float], where: Sequence[int]) -> list[float]:
     return [values[i] if i >= 0 else nan for i in where]
 
 
-def anomaly_share(row: Sequence[float], gains: Sequence[float], knows_missing: Sequence[bool]) -> float:
-    """Share of a model's gain on inputs that are infinite, or missing where it never saw one missing [0..1].
+def anomaly_share(
+    row: Sequence[float], where: Sequence[int], gains: Sequence[float], knows_missing: Sequence[bool]
+) -> float:
+    """Share of a model's gain on inputs that the row lacks, that are infinite, or unexpectedly missing [0..1].
 
     A NaN where training had NaN is a value like another; where it had none, LightGBM would read it as zero.
     """
@@ -32,8 +34,8 @@ def anomaly_share(row: Sequence[float], gains: Sequence[float], knows_missing: S
         return 0.0
     bad = (
         gain
-        for value, gain, known in zip(row, gains, knows_missing, strict=True)
-        if not isfinite(value) and not (known and isnan(value))
+        for value, i, gain, known in zip(row, where, gains, knows_missing, strict=True)
+        if i < 0 or not (isfinite(value) or (known and isnan(value)))
     )
     return sum(bad) / total
 

@@ -1,0 +1,205 @@
+"""The serving tables of a local place: what the function may look up, by pseudonym.
+
+``serving/<dataset>/feature_rows.sqlite`` is written whole and replaced atomically; ``state.sqlite`` (opt-outs,
+switches, contact, suitability, stored answers) is created once, empty, and then belongs to oversight. They are
+state of the place and no artefact of a run: pseudonyms depend on the pepper. Source: serving.md 3 and 14.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from pipeline_lib.canonical import digest
+from pipeline_lib.errors import ObjectMissing
+from pipeline_lib.publish.baked import newest_snapshot, serving_schema_hash
+from pipeline_lib.runs import RunContext, StageOutput, code_version
+
+log = logging.getLogger(__name__)
+
+KEYS = ("customer_key", "cutoff_date", "split", "part")
+AGE_CUTS = (25, 35, 45, 55, 65)
+"""Bands of the protected attribute, in whole years; the last is 65 and older."""
+INCOME_TIERS = 5
+
+FEATURE_TABLES = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE feature_row (
+    subject_ref TEXT PRIMARY KEY, features BLOB NOT NULL, snapshot_date TEXT NOT NULL, held TEXT NOT NULL,
+    age INTEGER, income REAL, protected TEXT NOT NULL, gates BLOB) WITHOUT ROWID;
+"""
+STATE_TABLES = """
+CREATE TABLE optout (subject_ref TEXT PRIMARY KEY, fallback TEXT, since TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE kill_switch (id TEXT PRIMARY KEY, scope TEXT NOT NULL, target TEXT NOT NULL, fallback TEXT NOT NULL,
+    active INTEGER NOT NULL, version INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE contact (subject_ref TEXT PRIMARY KEY, consent INTEGER NOT NULL, do_not_contact INTEGER NOT NULL,
+    messages_7d INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE suitability (subject_ref TEXT PRIMARY KEY, tolerance INTEGER, assessed_at TEXT) WITHOUT ROWID;
+CREATE TABLE idempotency (key TEXT PRIMARY KEY, request_digest TEXT NOT NULL, response TEXT NOT NULL,
+    stored_at REAL NOT NULL) WITHOUT ROWID;
+"""
+
+
+def export(ctx: RunContext) -> None:
+    """Refresh the feature rows unless those there are newer or already these; create the state if it is missing."""
+    _create_state(ctx)
+    made_from = _made_from(ctx)
+    there = _meta(ctx, _key(ctx, "feature_rows"))
+    if there.get("made_from") == made_from:
+        return
+    if there.get("as_of", "") > ctx.logical_date.isoformat():
+        log.info("serving rows are of %s, newer than %s: kept", there["as_of"], ctx.logical_date)
+        return
+    with ctx.objects.scratch() as folder:
+        path = folder / "feature_rows.sqlite"
+        count = _write_rows(ctx, path, made_from)
+        ctx.objects.put_file(_key(ctx, "feature_rows"), path)
+    log.info("serving rows: %d customers as of %s", count, ctx.logical_date)
+
+
+def _made_from(ctx: RunContext) -> str:
+    stages = {stage: ctx.read(stage).content_hash for stage in ("ingest", "features", "teacher")}
+    return digest({**stages, "as_of": ctx.logical_date.isoformat(), "code": code_version()})
+
+
+def _write_rows(ctx: RunContext, path: Path, made_from: str) -> int:
+    features, teacher = ctx.read("features"), ctx.read("teacher")
+    schema = json.loads(features.path("schema.json").read_text(encoding="utf-8"))
+    columns = [column["name"] for column in schema["columns"]]
+    rows = _joined(ctx, features, columns)
+    tasks, experts, gates = _gates(teacher)
+    meta = {
+        "schema_hash": serving_schema_hash(schema),
+        "columns": json.dumps(columns),
+        "as_of": ctx.logical_date.isoformat(),
+        "currency": ctx.settings.source.currency,
+        "gate_tasks": json.dumps(tasks),
+        "gate_experts": json.dumps(experts),
+        "gates_as_of": ctx.logical_date.isoformat(),
+        "made_from": made_from,
+    }
+    with closing(sqlite3.connect(path)) as database, database:
+        database.executescript(FEATURE_TABLES)
+        database.executemany("INSERT INTO meta VALUES (?, ?)", sorted(meta.items()))
+        database.executemany(
+            "INSERT INTO feature_row VALUES (?, ?, ?, ?, ?, ?, ?, ?)", _rows(rows, columns, gates, _shorts(ctx))
+        )
+    return rows.height
+
+
+def _joined(ctx: RunContext, features: StageOutput, columns: Sequence[str]) -> pl.DataFrame:
+    """Served customers with their pseudonym, raw features and newest snapshot; by pseudonym."""
+    index = pl.read_parquet(ctx.objects.local_path(f"restricted/{ctx.dataset}/customer_index.parquet"))
+    matrix = pl.scan_parquet(features.path("feature_matrix.parquet")).filter(pl.col("part") == "serve")
+    matrix = matrix.select("customer_key", "cutoff_date", pl.concat_list(columns).alias("features"))
+    snapshot = pl.read_parquet(newest_snapshot(ctx.read("ingest")))
+    protected = _protected(snapshot, ctx.settings.source.protected)
+    facts = snapshot.select("customer_key", "age", "income", *(f"prod_{short}" for short in _shorts(ctx))).with_columns(
+        protected
+    )
+    rows = matrix.collect().join(facts, on="customer_key", how="left").join(index, on="customer_key", how="inner")
+    return rows.sort("customer_digest")
+
+
+def _rows(
+    table: pl.DataFrame, columns: Sequence[str], gates: Mapping[int, bytes], shorts: Sequence[str]
+) -> Iterator[tuple[Any, ...]]:
+    for row in table.iter_rows(named=True):
+        features = np.array(row["features"], dtype="<f4")
+        assert len(features) == len(columns)
+        yield (
+            row["customer_digest"],
+            features.tobytes(),
+            row["cutoff_date"].isoformat(),
+            json.dumps([short for short in shorts if row[f"prod_{short}"] == 1]),
+            row["age"],
+            row["income"],
+            row["protected"],
+            gates.get(row["customer_key"]),
+        )
+
+
+def _gates(teacher: StageOutput) -> tuple[list[str], list[str], dict[int, bytes]]:
+    """Tasks, experts, and per customer ``tasks x (experts + entropy)`` float32 of the newest cutoff."""
+    table = pl.read_parquet(teacher.path("gate_weights.parquet"))
+    table = table.filter(pl.col("cutoff_date") == pl.col("cutoff_date").max())
+    experts = [name for name in table.columns if name not in ("customer_key", "cutoff_date", "task", "entropy")]
+    tasks = table["task"].unique(maintain_order=True).to_list()
+    packed: dict[int, bytes] = {}
+    for (customer,), own in table.group_by(["customer_key"], maintain_order=True):
+        if own["task"].to_list() == tasks:
+            packed[int(str(customer))] = own.select(*experts, "entropy").to_numpy().astype("<f4").tobytes()
+    return tasks, experts, packed
+
+
+def _protected(snapshot: pl.DataFrame, columns: Mapping[str, str]) -> pl.Series:
+    """Coarse codes of the protected attributes the source has, as JSON text; what is missing is ``unknown``."""
+    codes = {name: _coded(snapshot[column]) for name, column in sorted(columns.items())}
+    lines = [json.dumps(dict(zip(codes, values, strict=True))) for values in zip(*codes.values(), strict=True)] or [
+        "{}"
+    ] * snapshot.height
+    return pl.Series("protected", lines, dtype=pl.String)
+
+
+def _coded(values: pl.Series) -> list[str]:
+    if values.name == "age":
+        return ["unknown" if v is None else _band(int(v)) for v in values]
+    if values.name == "income":
+        return _tiers(values)
+    return ["unknown" if v is None else str(v) for v in values]
+
+
+def _band(age: int) -> str:
+    low = max((cut for cut in AGE_CUTS if age >= cut), default=0)
+    high = min((cut for cut in AGE_CUTS if age < cut), default=None)
+    return f"{low}+" if high is None else f"{low}-{high - 1}"
+
+
+def _tiers(values: pl.Series) -> list[str]:
+    """Fifths of the known incomes of the snapshot, 1 = lowest."""
+    known = values.drop_nulls().sort()
+    cuts = [float(known[len(known) * k // INCOME_TIERS]) for k in range(1, INCOME_TIERS)] if len(known) else []
+    return ["unknown" if v is None else str(1 + sum(v >= cut for cut in cuts)) for v in values]
+
+
+def _shorts(ctx: RunContext) -> list[str]:
+    return [product.short for product in ctx.settings.source.products]
+
+
+def _create_state(ctx: RunContext) -> None:
+    key = _key(ctx, "state")
+    if ctx.objects.exists(key):
+        return
+    with ctx.objects.scratch() as folder:
+        path = folder / "state.sqlite"
+        with closing(sqlite3.connect(path)) as database, database:
+            database.executescript(STATE_TABLES)
+        ctx.objects.put_file(key, path)
+
+
+def _meta(ctx: RunContext, key: str) -> dict[str, str]:
+    try:
+        path = ctx.objects.local_path(key)
+    except ObjectMissing:
+        return {}
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+        return dict(database.execute("SELECT key, value FROM meta"))
+
+
+def _key(ctx: RunContext, table: str) -> str:
+    return f"serving/{ctx.dataset}/{table}.sqlite"
+
+
+def refreshed_on(ctx: RunContext) -> date | None:
+    """Date of the rows that serve now, or None when there are none."""
+    as_of = _meta(ctx, _key(ctx, "feature_rows")).get("as_of")
+    return date.fromisoformat(as_of) if as_of else None

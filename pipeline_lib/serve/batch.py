@@ -1,0 +1,116 @@
+"""Challenger and champion on the gate's rows, scored by the code that serves.
+
+One row per customer of part ``gate`` (its newest cutoff), answered as routed. A run that was judged is not scored
+again when the pointer has moved since: the verdict's evidence is replayed. Runs in a DAG task, not in the function.
+"""
+
+from __future__ import annotations
+
+import logging
+from array import array
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from pipeline_lib.canonical import digest
+from pipeline_lib.keys import KeyFolder
+from pipeline_lib.registry import pointer, versions
+from pipeline_lib.runs import Out, RunContext, StageOutput
+from pipeline_lib.serve.bundle import open_bundle
+from pipeline_lib.serve.layers import Models, Overrides, Row
+from pipeline_lib.serve.lightgbm_c import Library, find_library
+from pipeline_lib.serve.policy import open_models
+from pipeline_lib.serve.predictor import Predictor
+from pipeline_lib.serve.rules import Task
+
+log = logging.getLogger(__name__)
+
+KEYS = ("customer_key", "cutoff_date")
+NOT_FEATURES = (*KEYS, "split", "part")
+
+
+def score(ctx: RunContext) -> StageOutput:
+    """Score the challenger of this run, and the champion if there is one.
+
+    Raises:
+        ManifestMismatch, SignatureInvalid: a version is not what was registered.
+        GateCannotJudge: the registry cannot say who the champion is.
+    """
+    package, features, labels = ctx.read("package"), ctx.read("features"), ctx.read("labels")
+    if (judged := _judged(ctx, package)) is not None:
+        log.info("score: this package was judged already, its evidence is kept")
+        return judged
+    seen = pointer.read(ctx.objects, KeyFolder(ctx.settings.place.keys))
+    champion = {"champion": f"{seen.version}@{seen.generation}"}
+    return ctx.produce("score", partial(_make, ctx, package, features, seen), [package, features, labels], champion)
+
+
+def score_rows(models: Models, columns: Sequence[str], rows: pl.DataFrame) -> pl.DataFrame:
+    """Served values of every row: ``s_<task>``, or ``s_<task>_<k>``; null where nothing is known.
+
+    Args:
+        columns: names of the raw features, in the order of ``rows``' feature columns.
+    """
+    names = tuple(columns)
+    answered: list[list[float | None]] = []
+    for values in rows.select(columns).iter_rows():
+        row = Row(array("f", values), names, "")
+        answers = models.answer(row, Overrides())
+        answered.append([v for name, task in models.tasks.items() for v in _flat(task, answers[name].values)])
+    fields = [field for task in models.tasks.values() for field in _fields(task)]
+    scores = pl.DataFrame(answered, schema=dict.fromkeys(fields, pl.Float64), orient="row")
+    return pl.concat([rows.select(KEYS), scores], how="horizontal")
+
+
+def gate_rows(matrix: Path) -> pl.DataFrame:
+    """One row per customer of part ``gate``: the newest cutoff, in the order of the feature tables."""
+    rows = pl.scan_parquet(matrix).filter(pl.col("part") == "gate")
+    newest = pl.col("cutoff_date") == pl.col("cutoff_date").max().over("customer_key")
+    return rows.filter(newest).collect()
+
+
+def _judged(ctx: RunContext, package: StageOutput) -> StageOutput | None:
+    if not (ctx.has("gate") and ctx.has("score")):
+        return None
+    found = ctx.read("score")
+    return found if found.facts["challenger_manifest_sha256"] == package.facts["manifest_sha256"] else None
+
+
+def _make(ctx: RunContext, package: StageOutput, features: StageOutput, seen: pointer.Seen, out: Out) -> None:
+    rows = gate_rows(features.path("feature_matrix.parquet"))
+    columns = [name for name in rows.columns if name not in NOT_FEATURES]
+    scored = {"challenger": str(package.facts["version"])}
+    if seen.version is not None:
+        scored["champion"] = seen.version
+    for role, version in scored.items():
+        table = _scored(ctx, version, columns, rows)
+        table.write_parquet(out.path(f"{role}.parquet", rows=table.height), compression="zstd")
+    out.facts.update(
+        challenger=scored["challenger"],
+        challenger_manifest_sha256=package.facts["manifest_sha256"],
+        champion=seen.version,
+        champion_generation=seen.generation,
+        rows=rows.height,
+        cutoff=str(rows["cutoff_date"].max()),
+        bundle_digest=digest({role: version for role, version in scored.items()} | {"features": features.content_hash}),
+    )
+
+
+def _scored(ctx: RunContext, version: str, columns: Sequence[str], rows: pl.DataFrame) -> pl.DataFrame:
+    with versions.opened(ctx.objects, KeyFolder(ctx.settings.place.keys), version) as local:
+        bundle = open_bundle(local.folder, local.package.sha256)
+        margin = float(bundle.policy["serving"]["range_margin"])
+        predictor = Predictor(bundle, Library(find_library(local.folder)), margin)
+        return score_rows(open_models(bundle, predictor, None), columns, rows)
+
+
+def _fields(task: Task) -> list[str]:
+    return [f"s_{task.name}_{k}" for k in range(len(task.classes))] if task.classes else [f"s_{task.name}"]
+
+
+def _flat(task: Task, values: Sequence[float]) -> list[Any]:
+    """One value per field; a task of which nothing is known is null."""
+    return list(values) if values else [None] * len(_fields(task))
