@@ -1,9 +1,82 @@
-"""Policy of promotion: ``config/promotion.yaml``."""
+"""Policy of promotion: ``config/promotion.yaml``. Source of the values: promotion.md."""
 
 from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
 
 from pipeline_lib.settings.base import Section
 
 
+class Force(Section):
+    reason_min_chars: int = Field(ge=1)
+    reason_max_chars: int = Field(ge=1)
+    """Length of a force-promote's reason [characters]."""
+    boilerplate: list[str]
+    """Words that are no reason; a reason made of these alone is refused."""
+    known_good_hours: int = Field(ge=1)
+    """A version that served at least so long is known-good [h]."""
+    known_good_days: int = Field(ge=1)
+    """... if that was within so many days [d]. Known-good versions need one operator, others two."""
+    confirm_hours: int = Field(ge=1)
+    """A second person confirms a single operator's force-promote within so long [h]."""
+    many_per_day: int = Field(ge=1)
+    """More force-promotes than this in 24 h also page the risk owner; they are never blocked."""
+    swap_attempts: int = Field(ge=1, le=10)
+    """Tries of the pointer swap: the last explicit human wins."""
+
+    @model_validator(mode="after")
+    def _lengths(self) -> Force:
+        if self.reason_min_chars > self.reason_max_chars:
+            raise ValueError(f"reason_min_chars {self.reason_min_chars} > reason_max_chars {self.reason_max_chars}")
+        return self
+
+
 class Promotion(Section):
-    pass
+    auto_promote: bool
+    """Whether a passing challenger becomes champion without a human. Shipped false; true is refused in prod."""
+    primary_metric: Literal["avg_auc"]
+    """The metric that must improve: unweighted mean AUC over the compared binary tasks."""
+    min_improvement: float = Field(ge=0)
+    """Relative gain of the primary metric a challenger needs [unitless]. Source: promotion.md 6.2."""
+    max_degradation: float = Field(ge=0)
+    """Relative loss of any secondary metric that is still tolerated [unitless]. Source: promotion.md 6.3."""
+    abs_tolerance: float = Field(ge=0)
+    """Absolute worsening below which a relative loss does not count [metric units]. Source: promotion.md 6.3."""
+    significance_level: float = Field(gt=0, lt=0.5)
+    """Alpha of the one-sided primary test and of the adjusted harm tests. Source: promotion.md 6.4."""
+    harm_test: bool
+    harm_loss: float = Field(ge=0)
+    """Relative loss of one task above which significant harm rejects [unitless]. Source: promotion.md 6.4."""
+    max_kl: float = Field(gt=0)
+    """Largest KL divergence of a distilled task from its teacher [nat]. Source: promotion.md 4, step 3."""
+    min_gate_rows: int = Field(ge=1)
+    """Rows an evaluation bundle needs. Source: promotion.md 3."""
+    powered_gate_rows: int = Field(ge=1)
+    """Rows below which a verdict is marked underpowered; prod refuses a smaller min_gate_rows."""
+    min_positives: int = Field(ge=2)
+    """A binary task with fewer positives (or negatives), or another task with fewer labelled rows, is left out
+    for both models."""
+    min_powered_tasks: int = Field(ge=1)
+    """Powered binary tasks a comparison needs. Source: promotion.md 3."""
+    bundle_max_age_days: int = Field(ge=1)
+    """Age at which an evaluation bundle is stale [d]."""
+    bootstrap_requires_signoff: bool
+    four_eyes: bool
+    """The approver is not the person who started the run."""
+    statement_min_chars: int = Field(ge=1)
+    """Length of an approver's statement [characters]."""
+    effect_window_minutes: int = Field(ge=1)
+    """A recorded decision without effect is completed within this time and voided after it [min]."""
+    force: Force
+    expected_tasks: list[str] = Field(min_length=1)
+    """Tasks a package must have a verdict for; a source that cannot derive a task is not asked for it."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Promotion:
+        if self.min_gate_rows > self.powered_gate_rows:
+            raise ValueError(f"min_gate_rows {self.min_gate_rows} > powered_gate_rows {self.powered_gate_rows}")
+        if len(set(self.expected_tasks)) != len(self.expected_tasks):
+            raise ValueError("expected_tasks: a task is written twice")
+        return self

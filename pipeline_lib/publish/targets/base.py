@@ -1,0 +1,41 @@
+"""What a release needs of a target: publish without serving, then switch, then look."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from pipeline_lib.registry.versions import LocalVersion
+
+
+class Target(ABC):
+    """All methods are idempotent. Versions are named by their registry name."""
+
+    name: str
+    """Kind and name, without paths: part of a stage's facts."""
+
+    @abstractmethod
+    def publish(self, copy: LocalVersion) -> str:
+        """Make a verified version available, immutable and not yet serving.
+
+        Returns:
+            how the target calls it (folder name, function version).
+
+        Raises:
+            ActivationFailed: the target has this version with other bytes, or did not take it.
+        """
+
+    @abstractmethod
+    def shift(self, version: str | None) -> None:
+        """Serve a published version, in one step; None: serve nothing.
+
+        Raises:
+            ActivationFailed: it was never published here, or the target refused.
+        """
+
+    @abstractmethod
+    def serving(self) -> str | None:
+        """The version that serves, None when nothing does."""
+
+    @abstractmethod
+    def check(self, version: str) -> None:
+        """Health after a shift; returns nothing, raises ActivationFailed when ``version`` does not answer."""

@@ -1,0 +1,175 @@
+"""AWS Lambda as release target: one immutable function version per package, and the alias ``live``.
+
+The function itself (memory, tables, permissions) belongs to the bank's infrastructure; it is created here only
+when it does not exist and the target names a role. A function version is found again by its description, so a
+repeated publish makes no second one.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError, WaiterError
+
+from pipeline_lib.errors import ActivationFailed
+from pipeline_lib.publish.targets.base import Target
+from pipeline_lib.registry.versions import LocalVersion
+
+log = logging.getLogger(__name__)
+
+ALIAS = "live"
+RUNTIME, HANDLER = "python3.11", "pipeline_lib.serve.handler.handler"
+MEMORY_MB, TIMEOUT_S = 1024, 3
+PACKAGE_FOLDER = "release"
+LIBRARY = Path(__file__).resolve().parent.parent.parent
+CODE = (
+    "__init__.py", "business_time.py", "canonical.py", "errors.py", "keys.py", "objects.py", "records.py",
+    "audit/__init__.py", "audit/catalogue.py", "audit/chain.py", "audit/line.py", "audit/log.py", "audit/merkle.py",
+    "audit/segment.py", "serve",
+)  # fmt: skip
+"""What the handler imports of the library; the shared libraries of LightGBM come as a layer."""
+EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+class LambdaTarget(Target):
+    def __init__(self, function: str, role: str | None = None) -> None:
+        self.name = f"lambda:{function}"
+        self._function, self._role = function, role
+        self._client = boto3.client("lambda")
+
+    def publish(self, copy: LocalVersion) -> str:
+        label = _label(copy.package.version, copy.package.sha256)
+        with self._translated("publish"):
+            if known := self._published(label):
+                return known
+            self._upload(bundle(copy))
+            self._configure(copy.package.sha256)
+            answer = self._client.publish_version(FunctionName=self._function, Description=label)
+        log.info("%s: version %s is %s", self.name, answer["Version"], label)
+        return str(answer["Version"])
+
+    def shift(self, version: str | None) -> None:
+        with self._translated("shift"):
+            if version is None:
+                self._client.delete_alias(FunctionName=self._function, Name=ALIAS)
+                return
+            number = self._number(version)
+            if self._alias() is None:
+                self._client.create_alias(FunctionName=self._function, Name=ALIAS, FunctionVersion=number)
+            else:
+                self._client.update_alias(FunctionName=self._function, Name=ALIAS, FunctionVersion=number)
+
+    def serving(self) -> str | None:
+        with self._translated("read"):
+            number = self._alias()
+            return None if number is None else _version_of(self._versions()[number])
+
+    def check(self, version: str) -> None:
+        with self._translated("check"):
+            number = self._alias()
+            if number is None or number != self._number(version):
+                raise ActivationFailed(f"{self.name}: alias {ALIAS} is at {number}, expected {version}")
+            waiter = self._client.get_waiter("published_version_active")
+            waiter.wait(FunctionName=self._function, Qualifier=number, WaiterConfig={"Delay": 2, "MaxAttempts": 15})
+
+    def _upload(self, data: bytes) -> None:
+        if self._exists():
+            self._client.update_function_code(FunctionName=self._function, ZipFile=data)
+        elif self._role is None:
+            raise ActivationFailed(f"{self.name} does not exist; create it, or name a role: {self.name}?role=<arn>")
+        else:
+            self._client.create_function(
+                FunctionName=self._function,
+                Role=self._role,
+                Runtime=RUNTIME,
+                Handler=HANDLER,
+                MemorySize=MEMORY_MB,
+                Timeout=TIMEOUT_S,
+                Code={"ZipFile": data},
+            )
+            self._client.get_waiter("function_active_v2").wait(FunctionName=self._function)
+        self._client.get_waiter("function_updated_v2").wait(FunctionName=self._function)
+
+    def _configure(self, manifest_sha256: str) -> None:
+        """Fix the manifest's hash in the version's environment; other variables stay."""
+        found = self._client.get_function_configuration(FunctionName=self._function)
+        variables = dict(found.get("Environment", {}).get("Variables", {}))
+        variables |= {"SERVE_BUNDLE": f"/var/task/{PACKAGE_FOLDER}", "SERVE_MANIFEST_SHA256": manifest_sha256}
+        self._client.update_function_configuration(FunctionName=self._function, Environment={"Variables": variables})
+        self._client.get_waiter("function_updated_v2").wait(FunctionName=self._function)
+
+    def _exists(self) -> bool:
+        try:
+            self._client.get_function_configuration(FunctionName=self._function)
+        except self._client.exceptions.ResourceNotFoundException:
+            return False
+        return True
+
+    def _alias(self) -> str | None:
+        try:
+            answer = self._client.get_alias(FunctionName=self._function, Name=ALIAS)
+        except self._client.exceptions.ResourceNotFoundException:
+            return None
+        return str(answer["FunctionVersion"])
+
+    def _versions(self) -> dict[str, str]:
+        """Function version -> its description."""
+        if not self._exists():
+            return {}
+        pages = self._client.get_paginator("list_versions_by_function").paginate(FunctionName=self._function)
+        found = [item for page in pages for item in page["Versions"] if item["Version"] != "$LATEST"]
+        return {item["Version"]: item.get("Description", "") for item in found}
+
+    def _published(self, label: str) -> str | None:
+        return next((number for number, said in self._versions().items() if said == label), None)
+
+    def _number(self, version: str) -> str:
+        for number, said in self._versions().items():
+            if _version_of(said) == version:
+                return number
+        raise ActivationFailed(f"{self.name}: {version} was never published here")
+
+    @contextmanager
+    def _translated(self, doing: str) -> Iterator[None]:
+        try:
+            yield
+        except (ClientError, BotoCoreError, WaiterError) as error:
+            raise ActivationFailed(f"{self.name}: cannot {doing}: {error}") from error
+
+
+def bundle(copy: LocalVersion) -> bytes:
+    """The function's zip: the handler's code and the package, the same bytes for the same version and code."""
+    files: dict[str, Path] = {f"{PACKAGE_FOLDER}/{_name(p, copy.folder)}": p for p in _files(copy.folder)}
+    for part in CODE:
+        path = LIBRARY / part
+        sources = _files(path, ".py") if path.is_dir() else [path]
+        files |= {f"pipeline_lib/{_name(source, LIBRARY)}": source for source in sources if source.is_file()}
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
+        for name in sorted(files):
+            entry = zipfile.ZipInfo(name, EPOCH)
+            entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
+            archive.writestr(entry, files[name].read_bytes())
+    return data.getvalue()
+
+
+def _files(folder: Path, suffix: str = "") -> list[Path]:
+    return sorted(path for path in folder.rglob(f"*{suffix}") if path.is_file() and "__pycache__" not in path.parts)
+
+
+def _name(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).as_posix()
+
+
+def _label(version: str, sha256: str) -> str:
+    return f"{version} {sha256}"
+
+
+def _version_of(label: str) -> str:
+    return label.split(" ")[0]

@@ -1,0 +1,162 @@
+"""Verdicts as objects: the decision with its receipt, create-only, after its row is durable.
+
+The row in the record is the verdict; the object is how the next stage finds it. A run that was judged keeps its
+verdict: a rerun replays it, even when the champion has moved since.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pipeline_lib.canonical import canonical_bytes, digest
+from pipeline_lib.errors import ObjectExists, ObjectMissing
+from pipeline_lib.objects import Objects
+from pipeline_lib.records import Decision, Receipt
+from pipeline_lib.registry import rows
+from pipeline_lib.settings import Settings
+
+Outcome = Literal["voided", "failed"]
+
+
+@dataclass(frozen=True)
+class StoredDecision:
+    decision: Decision
+    receipt: Receipt
+    recorded_at: str
+    """When the record took it (ISO 8601, UTC)."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "decision": self.decision.to_dict(),
+            "receipt": self.receipt.to_dict(),
+            "recorded_at": self.recorded_at,
+        }
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Identity of what a run had judged: the same again gets the same verdict.
+
+    ``attempt`` counts the earlier verdicts of this run that were voided, since a voided verdict is decided afresh.
+    """
+
+    dataset: str
+    logical_date: str
+    manifest_sha256: str
+    mode: str
+    config_hash: str
+    attempt: int = 0
+
+    @property
+    def key(self) -> str:
+        name = f"{self.mode}-{self.config_hash[:16]}-{self.attempt}"
+        return f"registry/judged/{self.dataset}/{self.logical_date}/{self.manifest_sha256}/{name}.json"
+
+
+def decision_id(*parts: Any) -> str:
+    """First 32 hex of the SHA-256 of what was judged. Source: promotion.md section 12."""
+    return digest(list(parts))[:32]
+
+
+def signoff_id(basis_decision_id: str) -> str:
+    """Id of the human's verdict on a verdict that waits for sign-off: there is only one."""
+    return decision_id("signoff", basis_decision_id)
+
+
+def record(settings: Settings, objects: Objects, decision: Decision) -> StoredDecision:
+    """Make a verdict durable: its row first, then its object. Recording it again returns the first.
+
+    Raises:
+        AuditError: the row is not durable; there is no decision.
+    """
+    if stored := find(objects, decision.decision_id):
+        return stored
+    recorded, receipt, at = rows.record_verdict(settings, _proposed(objects, decision))
+    stored = StoredDecision(recorded, receipt, at)
+    objects.create(_key(decision.decision_id), canonical_bytes(stored.to_dict()))
+    return stored
+
+
+def _proposed(objects: Objects, decision: Decision) -> Decision:
+    """The first wording of this verdict: after a crash the row is looked for in exactly that wording."""
+    key = f"registry/proposed/{decision.decision_id}.json"
+    try:
+        objects.create(key, canonical_bytes(decision.to_dict()))
+    except ObjectExists:
+        pass
+    return Decision(**json.loads(objects.get(key)))
+
+
+def find(objects: Objects, decision_id: str) -> StoredDecision | None:
+    try:
+        return get(objects, decision_id)
+    except ObjectMissing:
+        return None
+
+
+def get(objects: Objects, decision_id: str) -> StoredDecision:
+    """Raises ObjectMissing when there is no such decision."""
+    return _parsed(objects.get(_key(decision_id)))
+
+
+def listed(objects: Objects) -> list[StoredDecision]:
+    """Every decision in the order it was recorded."""
+    found = [_parsed(objects.get(key)) for key in objects.list("registry/decisions")]
+    return sorted(found, key=lambda stored: (stored.recorded_at, stored.decision.decision_id))
+
+
+def open_changes(objects: Objects) -> list[StoredDecision]:
+    """Decisions that change the champion and are neither voided nor failed, in order."""
+    return [s for s in listed(objects) if s.decision.changes_champion and not closed(objects, s.decision.decision_id)]
+
+
+def close(objects: Objects, decision_id: str, outcome: Outcome, reason: str) -> None:
+    """Say for good that a decision will not take effect; the first word stands."""
+    try:
+        objects.create(_closed_key(decision_id), canonical_bytes({"outcome": outcome, "reason": reason}))
+    except ObjectExists:
+        return
+
+
+def closed(objects: Objects, decision_id: str) -> dict[str, str] | None:
+    """``{outcome, reason}`` of a decision that will not take effect, else None."""
+    try:
+        body: dict[str, str] = json.loads(objects.get(_closed_key(decision_id)))
+    except ObjectMissing:
+        return None
+    return body
+
+
+def remember(objects: Objects, judged: Judged, verdict: dict[str, Any]) -> dict[str, Any]:
+    """Keep the verdict of a run; when it has one already, that one is returned."""
+    try:
+        objects.create(judged.key, canonical_bytes(verdict))
+    except ObjectExists:
+        pass
+    kept = recall(objects, judged)
+    assert kept is not None, "an object that was just created is readable"
+    return kept
+
+
+def recall(objects: Objects, judged: Judged) -> dict[str, Any] | None:
+    """What ``remember`` kept."""
+    try:
+        kept: dict[str, Any] = json.loads(objects.get(judged.key))
+    except ObjectMissing:
+        return None
+    return kept
+
+
+def _parsed(data: bytes) -> StoredDecision:
+    body = json.loads(data)
+    return StoredDecision(Decision(**body["decision"]), Receipt(**body["receipt"]), body["recorded_at"])
+
+
+def _key(decision_id: str) -> str:
+    return f"registry/decisions/{decision_id}.json"
+
+
+def _closed_key(decision_id: str) -> str:
+    return f"registry/closed/{decision_id}.json"

@@ -1,0 +1,83 @@
+"""A version's manifest, read once into typed values. Layout: distillation.md section 13."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline_lib.errors import ManifestMismatch
+
+FIDELITY_REPORT = "reports/fidelity.json"
+SERVED_BY_MODEL = ("distil", "direct")
+
+
+@dataclass(frozen=True)
+class PackagedTask:
+    """One task as the package serves it."""
+
+    name: str
+    kind: str
+    classes: tuple[str, ...]
+    route: str
+    fidelity: str | None
+    """``pass``, ``fail``, ``exempt``, ``rules``; None when the manifest has no verdict."""
+    kl: float | None
+    """Divergence from the teacher [nat]; None when it was not measured."""
+
+    @property
+    def has_model(self) -> bool:
+        return self.route in SERVED_BY_MODEL
+
+
+@dataclass(frozen=True)
+class Package:
+    version: str
+    sha256: str
+    """Hex SHA-256 of the exact manifest bytes: the identity of the package."""
+    state: str
+    tasks: Mapping[str, PackagedTask]
+    files: Mapping[str, str]
+    """Path -> hex SHA-256 of every file but the manifest and its signature."""
+    total_bytes: int
+    body: Mapping[str, Any]
+
+
+def read_manifest(data: bytes, where: str, fidelity: bytes | None = None) -> Package:
+    """Parse exact manifest bytes.
+
+    Args:
+        fidelity: bytes of ``reports/fidelity.json``, which holds the statistics behind the verdicts.
+
+    Raises:
+        ManifestMismatch: the bytes are no package manifest.
+    """
+    try:
+        body = json.loads(data)
+        verdicts = body["fidelity_summary"].get("verdicts", {})
+        reports = json.loads(fidelity)["tasks"] if fidelity else {}
+        return Package(
+            version=str(body["version"]),
+            sha256=hashlib.sha256(data).hexdigest(),
+            state=str(body["package_state"]),
+            tasks={t["name"]: _task(t, verdicts.get(t["name"]), reports.get(t["name"], {})) for t in body["tasks"]},
+            files={str(file["path"]): str(file["sha256"]) for file in body["files"]},
+            total_bytes=int(body["total_bytes"]),
+            body=body,
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ManifestMismatch(f"{where} is no package manifest: {type(error).__name__} {error}") from error
+
+
+def _task(task: Mapping[str, Any], verdict: str | None, report: Mapping[str, Any]) -> PackagedTask:
+    kl = report.get("metrics", {}).get("kl")
+    return PackagedTask(
+        name=str(task["name"]),
+        kind=str(task["type"]),
+        classes=tuple(str(name) for name in task.get("class_names") or ()),
+        route=str(task["route"]),
+        fidelity=verdict,
+        kl=None if kl is None else float(kl),
+    )
