@@ -22,24 +22,33 @@ class Duck:
         self._connection = connection
         self._parameters = dict(parameters)
 
-    def table(self, name: str, statement: str) -> None:
+    def table(self, name: str, statement: str, **parameters: Any) -> None:
         """``CREATE TEMP TABLE name AS`` the statement ``sql/<statement>.sql``."""
         loaded = sql.load(statement)
-        self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS\n{loaded.text}", self._named(loaded))
+        create = f"CREATE OR REPLACE TEMP TABLE {name} AS\n{loaded.text}"
+        self._connection.execute(create, self._named(loaded, parameters))
 
-    def frame(self, statement: str) -> pl.DataFrame:
+    def frame(self, statement: str, **parameters: Any) -> pl.DataFrame:
         """The rows of a statement."""
         loaded = sql.load(statement)
-        return pl.DataFrame(self._connection.sql(loaded.text, params=self._named(loaded)).to_arrow_table())
+        found = self._connection.sql(loaded.text, params=self._named(loaded, parameters))
+        return pl.DataFrame(found.to_arrow_table())
 
     def rows(self, name: str) -> pl.DataFrame:
         """The rows of a table, in its order."""
         return pl.DataFrame(self._connection.sql(f"SELECT * FROM {name}").to_arrow_table())
 
+    def write_by(self, column: str, folder: Path, statement: str, **parameters: Any) -> None:
+        """Stream a statement's rows into Parquet files under ``folder/<column>=<value>/``."""
+        loaded = sql.load(statement)
+        target = f"TO {_quoted(folder)} (FORMAT parquet, PARTITION_BY ({column}), WRITE_PARTITION_COLUMNS true)"
+        self._connection.execute(f"COPY (\n{loaded.text}) {target}", self._named(loaded, parameters))
+
     def view(self, name: str, files: list[Path]) -> None:
         """A view over Parquet files of one schema."""
-        names = ", ".join("'" + str(path).replace("'", "''") + "'" for path in files)
-        self._connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS SELECT * FROM read_parquet([{names}])")
+        names = ", ".join(_quoted(path) for path in files)
+        read = f"read_parquet([{names}], hive_partitioning = false)"
+        self._connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS SELECT * FROM {read}")
 
     def register(self, name: str, frame: pl.DataFrame) -> None:
         """A small frame as a table."""
@@ -47,8 +56,9 @@ class Duck:
         self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT * FROM {name}_arrow")
         self._connection.unregister(f"{name}_arrow")
 
-    def _named(self, statement: sql.Statement) -> dict[str, Any]:
-        return {name: self._parameters[name] for name in sorted(statement.parameters)}
+    def _named(self, statement: sql.Statement, given: Mapping[str, Any]) -> dict[str, Any]:
+        known = {**self._parameters, **given}
+        return {name: known[name] for name in sorted(statement.parameters)}
 
 
 @contextmanager
@@ -61,3 +71,7 @@ def connect(scratch: Path, threads: int, parameters: Mapping[str, Any]) -> Itera
     }
     with duckdb.connect(":memory:", config=config) as connection:
         yield Duck(connection, parameters)
+
+
+def _quoted(path: Path) -> str:
+    return "'" + str(path).replace("'", "''") + "'"

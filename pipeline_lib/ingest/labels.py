@@ -8,6 +8,7 @@ rows of split_assignment. Source: data.md 6, 7.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -66,66 +67,106 @@ def label(ctx: RunContext) -> StageOutput:
     return ctx.produce(STAGE, make, inputs=[ingested])
 
 
-def _make(ctx: RunContext, ingested: StageOutput, scratch: Path, out: Out) -> None:
-    settings, data = ctx.settings, ctx.settings.data
-    cutoffs = plan(
-        [date.fromisoformat(day) for day in ingested.facts["snapshots"]],
-        date.fromisoformat(ingested.facts["loaded_through"]),
-        step_months=data.splits.step_months,
-        train_cutoffs=data.splits.train_cutoffs,
-        min_history=data.splits.min_history_months,
-    )
-    gap = require_gap(cutoffs, data.splits.gap_days)
-    parameters = _parameters(settings, ingested.facts)
-    with connect(scratch, settings.place.threads, parameters) as duck:
+@dataclass(frozen=True)
+class Derived:
+    """What the statements give, before any task is masked: all by cutoff_date, shuffle_key, customer_key."""
+
+    assignment: pl.DataFrame
+    labels: pl.DataFrame
+    vocabulary: pl.DataFrame
+
+
+def derive(settings: Settings, ingested: StageOutput, cutoffs: Sequence[Cutoff], scratch: Path) -> Derived:
+    """Splits and labels of canonical tables: the only derivation there is, for every source.
+
+    Args:
+        cutoffs: the plan of ``splits.plan``.
+        scratch: an empty folder to spill into.
+    """
+    with connect(scratch, settings.place.threads, _parameters(settings, ingested.facts)) as duck:
         _open_tables(duck, ingested)
-        duck.register("plan", plan_frame(cutoffs, data.splits))
+        duck.register("plan", plan_frame(cutoffs, settings.data.splits))
         duck.table("assignment", "labels/split_assignment")
         for table, statement in FAMILIES:
             duck.table(table, f"labels/{statement}")
-        assignment, labels = duck.rows("assignment"), duck.rows("label_table")
-        verdicts = judge_tasks(
-            labels.join(assignment.select("customer_key", "cutoff_date", "split"), on=["customer_key", "cutoff_date"]),
-            settings.tasks.tasks,
-            settings.source.tasks_absent_because,
-            _class_names(settings, duck.rows("vocabulary")),
-            settings.tasks.viability,
-        )
-        masked = [name for name, verdict in verdicts.items() if verdict["status"] == "disabled"]
-        labels = labels.with_columns(pl.lit(None, dtype=labels.schema[name]).alias(name) for name in masked)
-        duck.register("label_table", labels)
-        profiles = {
-            "split_assignment.profile": duck.frame("labels/profile_split_assignment"),
-            "label_table.profile": duck.frame("labels/profile_label_table"),
-        }
-    judged = suites.judge({"label_table": labels, **profiles}, data.suites)
-    assignment.write_parquet(out.path("split_assignment.parquet", assignment.height), compression="zstd")
-    labels.write_parquet(out.path("label_table.parquet", labels.height), compression="zstd")
+        return Derived(duck.rows("assignment"), duck.rows("label_table"), duck.rows("vocabulary"))
+
+
+def _make(ctx: RunContext, ingested: StageOutput, scratch: Path, out: Out) -> None:
+    settings, splits = ctx.settings, ctx.settings.data.splits
+    cutoffs = plan(
+        [date.fromisoformat(day) for day in ingested.facts["snapshots"]],
+        date.fromisoformat(ingested.facts["loaded_through"]),
+        step_months=splits.step_months,
+        train_cutoffs=splits.train_cutoffs,
+        min_history=splits.min_history_months,
+    )
+    gap = require_gap(cutoffs, splits.gap_days)
+    derived = derive(settings, ingested, cutoffs, scratch)
+    verdicts = _verdicts(settings, derived)
+    masked = [name for name, verdict in verdicts.items() if verdict["status"] == "disabled"]
+    labels = derived.labels.with_columns(pl.lit(None, dtype=derived.labels.schema[n]).alias(n) for n in masked)
+    judged = _judge(settings, derived.assignment, labels, scratch)
+    for name, table in (("split_assignment", derived.assignment), ("label_table", labels)):
+        table.write_parquet(out.path(f"{name}.parquet", table.height), compression="zstd")
     out.path("dq_report.json").write_bytes(suites.report_bytes(judged))
     out.facts |= {
         "tasks": verdicts,
         "cutoffs": _cutoffs_by_split(cutoffs),
         "gap_days": gap,
-        "rows": dict(sorted(assignment.group_by("split").len().iter_rows())),
+        "rows": dict(sorted(derived.assignment.group_by("split").len().iter_rows())),
         "status": dict(sorted(labels.group_by("label_status").len().iter_rows())),
-        "label_version": parameters["label_version"],
+        "label_version": _label_version(settings),
     }
+
+
+def _verdicts(settings: Settings, derived: Derived) -> dict[str, dict[str, Any]]:
+    key = ["customer_key", "cutoff_date"]
+    return judge_tasks(
+        derived.labels.join(derived.assignment.select(*key, "split"), on=key),
+        settings.tasks.tasks,
+        settings.source.tasks_absent_because,
+        {
+            "segment_prediction": SEGMENT_CLASSES,
+            "nba_primary": settings.source.nba_classes,
+            "next_mcc": derived.vocabulary.sort("class").get_column("code").to_list(),
+        },
+        settings.tasks.viability,
+    )
+
+
+def _judge(settings: Settings, assignment: pl.DataFrame, labels: pl.DataFrame, scratch: Path) -> suites.Verdicts:
+    splits = settings.data.splits
+    buckets = {"train_buckets": splits.train_buckets, "val_buckets": splits.val_buckets}
+    with connect(scratch, settings.place.threads, buckets) as duck:
+        duck.register("assignment", assignment)
+        duck.register("label_table", labels)
+        profiles = {
+            "split_assignment.profile": duck.frame("labels/profile_split_assignment"),
+            "label_table.profile": duck.frame("labels/profile_label_table"),
+        }
+    return suites.judge({"label_table": labels, **profiles}, settings.data.suites)
 
 
 def _parameters(settings: Settings, facts: Mapping[str, Any]) -> dict[str, Any]:
     """Every named parameter of the statements; a statement takes those that it names."""
     splits, labels = settings.data.splits, settings.data.labels
-    statements = {name: sql.load(f"labels/{name}").digest for _, name in FAMILIES}
-    policy = {name: str(value) for name, value in labels.model_dump().items()}
     return {
-        **splits.model_dump(include={"bucket_salt", "order_salt", "part_salt", "train_buckets", "val_buckets"}),
+        **splits.model_dump(include={"bucket_salt", "order_salt", "part_salt"}),
         **labels.model_dump(),
         "gate_buckets": round(splits.gate_share * BUCKETS),
         "loaded_through": date.fromisoformat(facts["loaded_through"]),
         "purchase_types": list(settings.source.purchase_types),
         "max_classes": settings.tasks.tasks["next_mcc"].classes,
-        "label_version": digest({"statements": statements, "policy": policy})[:16],
+        "label_version": _label_version(settings),
     }
+
+
+def _label_version(settings: Settings) -> str:
+    """16 hex of the statements and the policy: the same version means the same definition of every label."""
+    statements = {name: sql.load(f"labels/{name}").digest for _, name in FAMILIES}
+    policy = {name: str(value) for name, value in settings.data.labels.model_dump().items()}
+    return digest({"statements": statements, "policy": policy})[:16]
 
 
 def _open_tables(duck: Duck, ingested: StageOutput) -> None:
@@ -138,14 +179,6 @@ def _open_tables(duck: Duck, ingested: StageOutput) -> None:
     else:
         schema = {"customer_key": pl.Int32, "snapshot_date": pl.Date, "segment": pl.String}
         duck.register("segment", pl.DataFrame(schema=schema))
-
-
-def _class_names(settings: Settings, vocabulary: pl.DataFrame) -> dict[str, Sequence[str]]:
-    return {
-        "segment_prediction": SEGMENT_CLASSES,
-        "nba_primary": settings.source.nba_classes,
-        "next_mcc": vocabulary.sort("class").get_column("code").to_list(),
-    }
 
 
 def _cutoffs_by_split(cutoffs: Sequence[Cutoff]) -> dict[str, list[str]]:

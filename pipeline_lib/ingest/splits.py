@@ -47,8 +47,8 @@ def plan(
     if not train:
         raise ContractError(
             f"splits: found {len(snapshots)} snapshots and {len(mature)} cutoffs mature through {loaded_through}, "
-            f"expected at least {min_history + 2 * step_months + 1} snapshots: {min_history} of history up to a train cutoff, "
-            f"{step_months} from there to val, {step_months} to test, and test's label month"
+            f"expected at least {min_history + 2 * step_months + 1} snapshots: {min_history} of history up to a train "
+            f"cutoff, {step_months} from there to val, {step_months} to test, and test's label month"
         )
     at = [("train", i) for i in train] + [("val", newest - step_months), ("test", newest), ("test_seen", newest)]
     labelled = [Cutoff(split, snapshots[i], snapshots[i + 1]) for split, i in at]

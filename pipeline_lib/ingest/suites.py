@@ -74,11 +74,12 @@ def _judge_one(suite: str, rows: pl.DataFrame, rules: Rules) -> Verdicts:
 
 def _great_expectations() -> tuple[Any, Any]:
     """Imported late: three seconds, and warnings of its own dependencies that are not ours to fix."""
-    logging.getLogger("great_expectations").setLevel(logging.WARNING)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import great_expectations as gx
         import great_expectations.expectations as expectations
+    for name in ("great_expectations", "great_expectations.data_context.types.base"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     return gx, expectations
 
 

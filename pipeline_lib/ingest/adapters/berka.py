@@ -87,14 +87,13 @@ def read(source: Source, folder: Path | None, logical_date: date, out: SourceTab
     out.file_rows |= {f"{stem}.parquet": rows.height for stem, rows in raw.items()}
     categories = category_table([row[:4] for row in CATEGORIES])
     out.set_categories(categories)
-    with tempfile.TemporaryDirectory() as scratch:
-        for day in (d for d in days if d <= logical_date or d.replace(day=1) < logical_date):
-            month = {"day": day, "first": day.replace(day=1), "after": day + timedelta(days=1)}
-            with connect(Path(scratch), 1, month) as duck:
-                _prepare(duck, raw, categories)
-                if day <= logical_date:
-                    _add_snapshot(day, duck.frame("ingest/berka_snapshot"), out)
-                out.add_events(f"{day:%Y-%m}", duck.frame("ingest/berka_event"))
+    with tempfile.TemporaryDirectory(dir=out.folder) as scratch, connect(Path(scratch), 1, {}) as duck:
+        _prepare(duck, raw, categories)
+        for day in (d for d in days if d.replace(day=1) < logical_date or d <= logical_date):
+            if day <= logical_date:
+                _add_snapshot(day, duck.frame("ingest/berka_snapshot", day=day), out)
+            month = {"first": day.replace(day=1), "after": day + timedelta(days=1)}
+            out.add_events(f"{day:%Y-%m}", duck.frame("ingest/berka_event", **month))
 
 
 def _prepare(duck: Duck, raw: dict[str, pl.DataFrame], categories: pl.DataFrame) -> None:

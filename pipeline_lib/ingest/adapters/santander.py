@@ -1,0 +1,148 @@
+"""The Santander product-recommendation set: monthly customer snapshots as CSV, 48 columns, 24 products.
+
+Every ``*.csv`` of the folder is read (one file with all months, or a file per month), as text first; the typing rules
+and every known kind of dirt are in ``sql/ingest/santander_*.sql``. One month is in memory at a time. There are no
+events in this set: the event tables stay empty and the tasks that need them are absent.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from datetime import date
+from pathlib import Path
+
+import duckdb
+import polars as pl
+
+from pipeline_lib.contracts.tables import PROFILE, QUARANTINE, product_column
+from pipeline_lib.errors import SchemaError
+from pipeline_lib.ingest import readers
+from pipeline_lib.ingest.adapters import provinces
+from pipeline_lib.ingest.duck import Duck, connect
+from pipeline_lib.ingest.source_tables import SourceTables
+from pipeline_lib.settings.source import Source
+
+PROFILE_COLUMNS = (
+    "fecha_dato ncodpers ind_empleado pais_residencia sexo age fecha_alta ind_nuevo antiguedad indrel ult_fec_cli_1t "
+    "indrel_1mes tiprel_1mes indresi indext conyuemp canal_entrada indfall tipodom cod_prov nomprov "
+    "ind_actividad_cliente renta segmento"
+).split()
+PRODUCT_CODES = (
+    "ahor_fin aval_fin cco_fin cder_fin cno_fin ctju_fin ctma_fin ctop_fin ctpp_fin deco_fin deme_fin dela_fin ecue_fin "
+    "fond_fin hip_fin plan_fin pres_fin reca_fin tjcr_fin valo_fin viv_fin nomina nom_pens recibo"
+).split()
+PRODUCT_COLUMNS = [f"ind_{code}_ult1" for code in PRODUCT_CODES]
+RAW_COLUMNS = [*PROFILE_COLUMNS, *PRODUCT_COLUMNS]
+"""The header of every file, in this order. Source: data.md 2."""
+
+RAW_SUITE = "raw_snapshot"
+REPAIRS = {
+    "age_out_of_range": "age: outside 18..100 to null",
+    "joined_in_future": "fecha_alta: after the snapshot, ignored",
+    "active_missing": "is_active: null to 0",
+    "new_missing": "is_new_customer: null to 1 below six months of history, else 0",
+}
+
+
+def files(source: Source, folder: Path | None) -> list[Path]:
+    """Every CSV of the folder, by name, with its header checked."""
+    base = readers.required_folder(source.name, folder)
+    found = sorted(base.glob("*.csv"))
+    if not found:
+        raise SchemaError(f"{base.name}/: found no *.csv file, expected the monthly snapshots")
+    for path in found:
+        _require_header(path)
+    return found
+
+
+def read(source: Source, folder: Path | None, logical_date: date, out: SourceTables) -> None:
+    """Snapshots and segments of every month up to ``logical_date``."""
+    with tempfile.TemporaryDirectory(dir=out.folder) as name, connect(Path(name), 1, {}) as duck:
+        scratch = Path(name)
+        parts = [_split_by_month(duck, path, scratch / f"{i:04d}", out) for i, path in enumerate(files(source, folder))]
+        months: dict[date, list[Path]] = {}
+        for day, part in sorted(pair for pairs in parts for pair in pairs):
+            months.setdefault(day, []).append(part)
+        due = {day: paths for day, paths in months.items() if day <= logical_date}
+        if due:
+            duck.view("raw", [path for paths in due.values() for path in paths])
+            duck.table("first_seen", "ingest/santander_first_seen")
+        for day, paths in due.items():
+            _add_month(duck, source, day, paths, out)
+            if day == max(due):
+                out.add_raw(RAW_SUITE, duck.rows("raw_month").select(RAW_COLUMNS))
+
+
+def _require_header(path: Path) -> None:
+    with open(path, "rb") as file:
+        line = file.readline()
+    try:
+        header = line.decode("utf-8-sig").rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise SchemaError(f"{path.name}: the header is not UTF-8: {error}") from None
+    names = [name.strip('"') for name in header.split(",")]
+    if names != RAW_COLUMNS:
+        missing = [n for n in RAW_COLUMNS if n not in names]
+        extra = [n for n in names if n not in RAW_COLUMNS]
+        raise SchemaError(
+            f"{path.name}: header has {len(names)} columns, expected the {len(RAW_COLUMNS)} of the contract in its order; "
+            f"missing {missing}, not in the contract {extra[:5]}"
+        )
+
+
+def _split_by_month(duck: Duck, path: Path, folder: Path, out: SourceTables) -> list[tuple[date, Path]]:
+    """The file as text, one Parquet part per month."""
+    try:
+        duck.write_by("fecha_dato", folder, "ingest/santander_file", path=str(path), name=path.name)
+    except duckdb.Error as error:
+        # DuckDB quotes the offending line, which belongs to a customer: keep what it says about where and why.
+        said = [line for line in str(error).splitlines() if line and "Original Line" not in line]
+        raise SchemaError(f"{path.name}: not a readable CSV file: {' '.join(said[:3])}") from None
+    found: list[tuple[date, Path]] = []
+    rows = 0
+    for part in sorted(folder.rglob("*.parquet")):
+        stamp = part.parent.name.removeprefix("fecha_dato=")
+        rows += pl.scan_parquet(part, hive_partitioning=False).select(pl.len()).collect().item()
+        found.append((_day(path, stamp, part), part))
+    if not rows:
+        raise SchemaError(f"{path.name}: found 0 rows under the header, expected at least 1")
+    out.file_rows[path.name] = rows
+    return found
+
+
+def _day(path: Path, stamp: str, part: Path) -> date:
+    try:
+        day = date.fromisoformat(stamp)
+    except ValueError:
+        line = pl.read_parquet(part, columns=["line_no"], hive_partitioning=False).get_column("line_no").min()
+        raise SchemaError(
+            f"{path.name}: fecha_dato in line {line} is {stamp!r}, expected a date like 2015-01-28"
+        ) from None
+    return day
+
+
+def _add_month(duck: Duck, source: Source, day: date, paths: list[Path], out: SourceTables) -> None:
+    duck.view("raw_month", paths)
+    duck.table("clean", "ingest/santander_clean")
+    rows = duck.frame("ingest/santander_typed", day=day)
+    out.counts["exact duplicate rows: collapsed"] += duck.rows("raw_month").height - rows.height
+    refused = rows.filter(pl.col("reason").is_not_null()).select("source", "line_no", "reason")
+    if refused.height:
+        duck.register("refused", refused)
+        raw = duck.frame("ingest/santander_raw_text").with_columns(month=pl.lit(f"{day:%Y-%m}"))
+        out.add_quarantine(raw.select(pl.col(c.name).cast(c.dtype) for c in QUARANTINE))
+    kept = rows.filter(pl.col("reason").is_null())
+    _count_repairs(kept, out)
+    shorts = dict(zip(PRODUCT_COLUMNS, (product_column(p.short) for p in source.products), strict=True))
+    profile = ["customer_id", *(c.name for c in PROFILE)]
+    out.add_snapshot(day, kept.rename(shorts).select(*profile, *shorts.values()))
+    out.add_segment(day, kept.select("customer_id", "segment"))
+
+
+def _count_repairs(rows: pl.DataFrame, out: SourceTables) -> None:
+    for column, what in REPAIRS.items():
+        out.counts[what] += int(rows.get_column(column).fill_null(value=False).sum())
+    out.counts["product flags: blank to 0"] += int(rows.get_column("blank_flags").sum())
+    names = rows.filter(pl.col("nomprov").is_not_null()).group_by("province_id", "nomprov").len().iter_rows()
+    wrong = sum(count for code, name, count in names if not provinces.belongs(code, name))
+    out.counts["province: name does not belong to the code, code kept"] += wrong
