@@ -21,6 +21,9 @@ PipelineError
     ChainBroken        .index of the first bad entry
     SignatureInvalid   a signature or MAC does not verify
     AppendFailed       the entry is not durable: the action it records must not happen
+    NotIntact          verification did not end INTACT: .report
+      Tampered         somebody changed the record
+      NotVerified      something could not be looked at or is missing; never to be read as intact
   ReportIncomplete     filing refused: .unknown_clauses
 
 All take positional arguments only and keep their state in ``args``, because Airflow moves errors between
@@ -148,6 +151,25 @@ class SignatureInvalid(AuditError):
 
 
 class AppendFailed(AuditError):
+    pass
+
+
+class NotIntact(AuditError):
+    """``report`` is the whole ``audit.report.Report``."""
+
+    def __init__(self, message: str, report: Any) -> None:
+        super().__init__(message, report)
+        self.report = report
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class Tampered(NotIntact):
+    pass
+
+
+class NotVerified(NotIntact):
     pass
 
 

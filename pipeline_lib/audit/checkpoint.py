@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline_lib import signing
-from pipeline_lib.audit import anchors, catalogue, evidence, line, merkle, note, segment, session
+from pipeline_lib.audit import anchors, catalogue, evidence, line, merkle, note, record, segment
 from pipeline_lib.audit.anchors import Anchor, Covered, Index, WriterHead
 from pipeline_lib.audit.note import Checkpoint
 from pipeline_lib.audit.segment import Chain, Entry, Fault
@@ -60,8 +60,8 @@ def seal(settings: Settings) -> Sealed:
         AuditError: the anchors do not verify, or the store holds less than they cover (an old copy?).
     """
     keys = KeyFolder(settings.place.keys)
-    sequencer = Sequencer(session.store(settings), keys, session.origin(settings))
-    signer = Signer(open_objects(settings.place.anchors), keys, session.origin(settings), settings.audit.key_id)
+    sequencer = Sequencer(record.store(settings), keys, record.origin(settings))
+    signer = Signer(open_objects(settings.place.anchors), keys, record.origin(settings), settings.audit.key_id)
     for _ in range(_ATTEMPTS):
         past = signer.history()
         _copy_to_witness(settings, past)
@@ -216,7 +216,7 @@ def _record_rejected(settings: Settings, rejected: dict[str, Fault]) -> None:
         }
         payload = catalogue.complete("log_operation", known)
         idem = f"segment_rejected:{hashlib.sha256(canonical_bytes([key, fault.seq])).hexdigest()}"
-        session.record_once(settings, "sequencer", [Entry("log_operation", "segment_rejected", payload, idem)])
+        record.record_once(settings, "sequencer", [Entry("log_operation", "segment_rejected", payload, idem)])
         log.error("segment %s was rejected: %s", key, fault.detail)
 
 

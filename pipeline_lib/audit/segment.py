@@ -121,23 +121,24 @@ def walk(identity: Chain, head: Head, data: bytes) -> tuple[list[line.Line], Hea
     faults: list[Fault] = []
     at = head
     rows = data.split(b"\n")
-    if rows.pop() != b"":
-        faults.append(Fault("BAD_SEGMENT", at.seq + len(rows) + 1, "the last line has no end"))
+    whole = rows.pop() == b"" and bool(rows)
+    if not whole:
+        faults.append(Fault("BAD_SEGMENT", at.seq + len(rows) + 1, "empty, or the last line has no end"))
     for raw in rows:
         try:
             found = line.parse(raw)
         except ValueError as error:
             faults.append(Fault("BAD_SEGMENT", at.seq + 1, str(error)))
-            at = replace(at, entry_hash=_UNKNOWN)
+            whole = False
             break
         if not lines:
             at = _after_gap(at, found)
         faults.extend(_faults(identity, at, found))
         lines.append(found)
         at = replace(at, seq=found.seq, entry_hash=found.entry_hash, ts=found.ts)
-    if not lines and not faults:
-        faults.append(Fault("BAD_SEGMENT", at.seq + 1, "the segment is empty"))
-    return lines, replace(at, seg=at.seg + 1, key=at.key and chain.evolve(at.key)), faults
+    entry_hash = at.entry_hash if whole else _UNKNOWN
+    after = replace(at, seg=at.seg + 1, entry_hash=entry_hash, key=at.key and chain.evolve(at.key))
+    return lines, after, faults
 
 
 def check(identity: Chain, head: Head, data: bytes) -> tuple[list[line.Line], Head]:
@@ -215,8 +216,10 @@ def _faults(identity: Chain, at: Head, found: line.Line) -> list[Fault]:
         faults.append(Fault("HEADER_ALTERED", found.seq, "the header is not the one that was hashed"))
     if at.entry_hash == _UNKNOWN:
         pass
-    elif found.seq != at.seq + 1:
+    elif found.seq > at.seq + 1:
         faults.append(Fault("SEQ_GAP", found.seq, f"expected seq {at.seq + 1}, found {found.seq}"))
+    elif found.seq <= at.seq:
+        faults.append(Fault("CHAIN_BROKEN", found.seq, f"comes after seq {at.seq}"))
     elif found.prev_hash != at.entry_hash:
         faults.append(Fault("CHAIN_BROKEN", found.seq, "does not follow the entry before it"))
     belongs = (found.origin, found.writer_id, found.epoch, found.seg)

@@ -1,24 +1,39 @@
 """The record as the stages use it: settings in, receipts and rows out.
 
 ``record_once`` for what must be in the record exactly once (a verdict, an approval), ``writer`` for a stream,
-``confirm`` to see that a receipt holds before acting on it, ``rows`` to read the evidence in order.
+``confirm`` to see that a receipt holds before acting on it, ``rows`` to read the evidence, ``commit`` at the end of
+a run, ``verify_record`` when somebody is about to rely on it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline_lib.audit import evidence, log, segment
+from pipeline_lib.audit import anchors, checkpoint, evidence, load, segment, verify
 from pipeline_lib.audit.line import Line
-from pipeline_lib.audit.segment import Chain, Entry
+from pipeline_lib.audit.record import origin, record_once, store, writer
+from pipeline_lib.audit.report import Report
+from pipeline_lib.audit.segment import Chain
 from pipeline_lib.errors import ChainBroken, ObjectMissing
 from pipeline_lib.keys import KeyFolder
-from pipeline_lib.objects import Objects, open_objects
+from pipeline_lib.objects import open_objects
 from pipeline_lib.records import Receipt
-from pipeline_lib.runs import code_version
 from pipeline_lib.settings import Settings
+
+__all__ = [
+    "StoredRow",
+    "commit",
+    "confirm",
+    "origin",
+    "record_once",
+    "rows",
+    "store",
+    "verification",
+    "verify_record",
+    "writer",
+]
 
 
 @dataclass(frozen=True)
@@ -31,40 +46,6 @@ class StoredRow:
     @classmethod
     def of(cls, line: Line) -> StoredRow:
         return cls(line.header_dict(), line.payload_dict())
-
-
-def origin(settings: Settings) -> str:
-    """Identity of this environment's record."""
-    return f"{settings.audit.origin}/{settings.place.env}"
-
-
-def store(settings: Settings) -> Objects:
-    return open_objects(settings.place.audit)
-
-
-def writer(settings: Settings, service: str) -> log.Writer:
-    """A new chain for this process. Raises AppendFailed or SecretMissing."""
-    return log.Writer.open(
-        store(settings),
-        KeyFolder(settings.place.keys),
-        origin=origin(settings),
-        key_id=settings.audit.key_id,
-        service=service,
-        code_rev=code_version(),
-        config_hash=settings.config_hash,
-    )
-
-
-def record_once(settings: Settings, service: str, entries: Sequence[Entry]) -> Receipt:
-    """Record entries exactly once per idem of the first; see ``log.append_once``."""
-    return log.append_once(
-        store(settings),
-        KeyFolder(settings.place.keys),
-        origin=origin(settings),
-        key_id=settings.audit.key_id,
-        service=service,
-        entries=entries,
-    )
 
 
 def confirm(settings: Settings, receipt: Receipt) -> list[StoredRow]:
@@ -85,20 +66,83 @@ def confirm(settings: Settings, receipt: Receipt) -> list[StoredRow]:
     return [StoredRow.of(found) for found in lines]
 
 
-def rows(settings: Settings, tables: Sequence[str] | None = None, since: str | None = None) -> Iterator[StoredRow]:
-    """Entries of the evidence chain by chain, each checked against its hashes and its chain (not its MAC).
+def rows(
+    settings: Settings, tables: Sequence[str] | None = None, since: str | None = None, as_of_ckpt: int | None = None
+) -> Iterator[StoredRow]:
+    """Entries of the evidence, chain by chain, each checked against its hashes and its chain (not its MAC).
 
     Args:
         tables: which of the seven; all when None.
         since: only entries at or after this ``YYYY-MM-DDTHH:MM:SS.ffffffZ``.
+        as_of_ckpt: only entries covered by this checkpoint or an earlier one; also newer ones when None.
+
+    Raises:
+        ChainBroken: an entry is not what was hashed, or is not the next of its chain.
     """
-    for identity, segments in evidence.chains(store(settings), origin(settings)).items():
+    covered = None if as_of_ckpt is None else _covered(settings, as_of_ckpt)
+    objects = store(settings)
+    for identity, keys in evidence.chains(objects, origin(settings)).items():
         head = identity.start(None)
-        for data in evidence.read(store(settings), segments):
-            lines, head = segment.check(identity, head, data)
+        for key in keys:
+            if covered is not None and key not in covered:
+                break
+            lines, head = segment.check(identity, head, objects.get(key))
             for found in lines:
                 if (tables is None or found.log_table in tables) and (since is None or found.ts >= since):
                     yield StoredRow.of(found)
+
+
+def commit(settings: Settings) -> dict[str, Any]:
+    """Cover everything recorded so far by a checkpoint and load it into the query store: the end of every run.
+
+    Returns:
+        ``ckpt_n`` and ``size`` (0 when nothing was ever recorded), ``root``, ``new_rows``, ``loaded_rows``, and the
+        segments ``waiting`` for a predecessor or ``rejected``.
+
+    Raises:
+        AuditError: the anchors do not verify, or the evidence holds less than they cover.
+    """
+    sealed = checkpoint.seal(settings)
+    loaded = load.load(settings)
+    newest = sealed.checkpoint
+    return {
+        "ckpt_n": newest.n if newest else 0,
+        "size": newest.size if newest else 0,
+        "root": newest.root if newest else None,
+        "new_rows": sealed.new_rows,
+        "loaded_rows": loaded.rows,
+        "waiting": list(sealed.waiting),
+        "rejected": list(sealed.rejected),
+    }
+
+
+def verification(settings: Settings, receipts: Sequence[Receipt] = ()) -> Report:
+    """Verify everything and report, whatever was found; writes nothing."""
+    return verify.examine(settings, receipts)
+
+
+def verify_record(settings: Settings) -> Mapping[str, Any]:
+    """Verify everything, file the report and record the result.
+
+    Returns:
+        ``verdict`` (INTACT), ``to_ckpt``, ``size``, ``root``, ``rows_checked``.
+
+    Raises:
+        Tampered, NotVerified: the verdict is another; the error carries the report.
+    """
+    report = verify.job(settings)
+    return {
+        "verdict": report.verdict,
+        "to_ckpt": report.to_ckpt,
+        "size": report.size,
+        "root": report.root,
+        "rows_checked": report.rows_checked,
+    }
+
+
+def _covered(settings: Settings, as_of_ckpt: int) -> set[str]:
+    past = anchors.history(open_objects(settings.place.anchors), KeyFolder(settings.place.keys), origin(settings))
+    return set(anchors.covered([anchor for anchor in past if anchor.checkpoint.n <= as_of_ckpt]))
 
 
 def _chain_lines(settings: Settings, identity: Chain, receipt: Receipt) -> Iterator[Line]:

@@ -23,5 +23,7 @@ class Audit(Section):
     """Most rows appended to the query store at once. Source: audit.md 8.2."""
     keep_versions_days: int = Field(ge=400)
     """Versions of the query tables are kept at least so long [days]. Source: audit.md 8.2."""
-    compact_after_versions: int = Field(ge=2)
-    """A query table is compacted when it has so many versions. Source: anchors.md C, cost per fragment."""
+    compact_after_fragments: int = Field(ge=2)
+    """A query table is compacted when it has so many fragments. Source: anchors.md C, cost per fragment."""
+    max_load_lag_minutes: int = Field(ge=0)
+    """A checkpoint older than this must be in the query store [minutes]. Source: audit.md 1, G1."""

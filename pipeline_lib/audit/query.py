@@ -1,0 +1,55 @@
+"""Reading the record for reports and monitors: one log table as a frame, as of a checkpoint.
+
+The authoritative as-of is ``ckpt_n <= N``, a predicate, which survives rebuilds and compaction. Rows come in leaf
+order, so that the same question has the same answer for ever. Source: audit.md 8.2.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+
+from pipeline_lib.audit import catalogue
+from pipeline_lib.audit.load import SCHEMA, log_tables
+from pipeline_lib.settings import Settings
+from pipeline_lib.store import QueryStore
+
+
+def frame(settings: Settings, table: str, as_of_ckpt: int | None = None, columns: Sequence[str] = ()) -> pl.DataFrame:
+    """Rows of one of the seven tables that are under a checkpoint and loaded.
+
+    Args:
+        as_of_ckpt: only rows covered by this checkpoint or an earlier one; all when None.
+        columns: payload columns to unpack beside ``payload`` (canonical JSON text). Lists and objects come as
+            canonical JSON text too, everything else as text, so that no type depends on the rows.
+
+    Returns:
+        Header columns, ``payload``, ``leaf_index``, ``ckpt_n`` and the columns asked for, in leaf order.
+
+    Raises:
+        ValueError: a table or column that the record does not have.
+    """
+    catalogue.complete(table, dict.fromkeys(columns))
+    store = QueryStore(settings.place.query_store)
+    where = None if as_of_ckpt is None else f"ckpt_n <= {int(as_of_ckpt)}"
+    names = [name for name in SCHEMA.names if name != "ingest_ts"]
+    parts = [store.read(name, names, where).select(names) for name in log_tables(store.names(), table)]
+    found = pl.DataFrame(pa.concat_tables([SCHEMA.empty_table().select(names), *parts])).sort("leaf_index")
+    payloads = [json.loads(payload) for payload in found["payload"]] if columns else []
+    unpacked = [pl.Series(name, [_text(payload[name]) for payload in payloads], dtype=pl.String) for name in columns]
+    return found.with_columns(unpacked)
+
+
+def payloads(settings: Settings, table: str, as_of_ckpt: int | None = None) -> list[dict[str, Any]]:
+    """The payloads of one table as dicts, in leaf order."""
+    return [json.loads(payload) for payload in frame(settings, table, as_of_ckpt)["payload"]]
+
+
+def _text(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))

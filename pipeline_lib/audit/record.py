@@ -1,0 +1,48 @@
+"""Where this environment's record is, and how one process writes to it. ``session`` is what the stages use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipeline_lib.audit import log
+from pipeline_lib.audit.segment import Entry
+from pipeline_lib.keys import KeyFolder
+from pipeline_lib.objects import Objects, open_objects
+from pipeline_lib.records import Receipt
+from pipeline_lib.runs import code_version
+from pipeline_lib.settings import Settings
+
+
+def origin(settings: Settings) -> str:
+    """Identity of this environment's record."""
+    return f"{settings.audit.origin}/{settings.place.env}"
+
+
+def store(settings: Settings) -> Objects:
+    """Where the evidence lies."""
+    return open_objects(settings.place.audit)
+
+
+def writer(settings: Settings, service: str) -> log.Writer:
+    """A new chain for this process. Raises AppendFailed or SecretMissing."""
+    return log.Writer.open(
+        store(settings),
+        KeyFolder(settings.place.keys),
+        origin=origin(settings),
+        key_id=settings.audit.key_id,
+        service=service,
+        code_rev=code_version(),
+        config_hash=settings.config_hash,
+    )
+
+
+def record_once(settings: Settings, service: str, entries: Sequence[Entry]) -> Receipt:
+    """Record entries exactly once per idem of the first; see ``log.append_once``."""
+    return log.append_once(
+        store(settings),
+        KeyFolder(settings.place.keys),
+        origin=origin(settings),
+        key_id=settings.audit.key_id,
+        service=service,
+        entries=entries,
+    )

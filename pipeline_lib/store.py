@@ -1,0 +1,96 @@
+"""The query store: LanceDB behind one small class. The only module that imports lancedb.
+
+Everything in it is derived from the evidence and can be rebuilt; LanceDB does not fsync, so nothing is durable
+because it is here. Written in large batches by one process at a time: a LanceDB commit rewrites a manifest, and many
+small ones cost more each time. Source: audit.md 8; anchors.md C.
+"""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+LOAD_STATE = "load_state"
+"""One row: the last checkpoint whose rows are all in the store."""
+
+
+def quarter_table(log_table: str, ts: str) -> str:
+    """``log_operation`` at ``2026-11-22T...Z`` -> ``log_operation__2026q4`` (quarters of UTC)."""
+    return f"{log_table}__{ts[:4]}q{(int(ts[5:7]) + 2) // 3}"
+
+
+def is_quarter_of(name: str, log_table: str) -> bool:
+    return name.startswith(f"{log_table}__")
+
+
+class QueryStore:
+    """Tables by name under one folder or ``s3://`` URI."""
+
+    def __init__(self, uri: str) -> None:
+        import lancedb
+
+        self._uri = uri
+        self._db = lancedb.connect(uri)
+
+    def names(self) -> list[str]:
+        """All tables, sorted."""
+        found: list[str] = []
+        token: str | None = None
+        while True:
+            page = self._db.list_tables(page_token=token, limit=1_000)
+            found.extend(page.tables)
+            token = page.page_token
+            if not token:
+                return sorted(found)
+
+    def append(self, name: str, rows: pa.Table) -> None:
+        """Add a batch; the table is made when it is the first."""
+        table = self._db.open_table(name) if name in self.names() else self._db.create_table(name, schema=rows.schema)
+        table.add(rows)
+
+    def replace(self, name: str, rows: pa.Table) -> None:
+        """Make ``rows`` the whole content of a table."""
+        table = self._db.open_table(name) if name in self.names() else self._db.create_table(name, schema=rows.schema)
+        table.add(rows, mode="overwrite")
+
+    def read(self, name: str, columns: Sequence[str] | None = None, where: str | None = None) -> pa.Table:
+        """Rows of a table, in no order.
+
+        Args:
+            where: an SQL condition written by us; never text from a user.
+        """
+        query: Any = self._db.open_table(name).search()
+        if where:
+            query = query.where(where)
+        if columns:
+            query = query.select(list(columns))
+        return query.to_arrow()
+
+    def compact(self, name: str, keep: timedelta, when_fragments: int) -> bool:
+        """Merge small fragments once a table has so many; never prune versions younger than ``keep``."""
+        table: Any = self._db.open_table(name)
+        if table.stats()["fragment_stats"]["num_fragments"] < when_fragments:
+            return False
+        table.optimize(cleanup_older_than=keep)
+        return True
+
+    def drop(self, names: Sequence[str]) -> None:
+        for name in names:
+            self._db.drop_table(name)
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Hold the right to write. On ``s3://`` the scheduler must see to it that only one process loads."""
+        if "://" in self._uri:
+            yield
+            return
+        Path(self._uri).mkdir(parents=True, exist_ok=True)
+        with open(Path(self._uri) / ".load.lock", "w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
