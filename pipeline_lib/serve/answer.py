@@ -122,7 +122,9 @@ def _task(found: TaskAnswer, request: Request) -> dict[str, Any]:
         shown["rule"] = found.rule.rule
     if request.tasks is not None and found.task not in request.tasks:
         return shown
-    values: list[float | None] = [round(value, 9) for value in found.values] or [None]
+    if not found.values:
+        return {**shown, "calibrated": None}
+    values = [round(value, 9) for value in found.values]
     if found.kind == "regression":
         return {**shown, "calibrated": None, "value": values[0]}
     return {**shown, "calibrated": values[0] if found.kind == "binary" else values}

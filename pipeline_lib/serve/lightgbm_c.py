@@ -29,6 +29,7 @@ class LibraryFailed(PipelineError):
 def find_library(bundle: Path | None = None) -> Path:
     """``lib/lib_lightgbm.so`` of the bundle, else the installed package's. Raises LibraryFailed."""
     places = [bundle / "lib" / "lib_lightgbm.so"] if bundle else []
+    places += [Path("/opt/lib/lib_lightgbm.so")]  # where a Lambda layer puts shared libraries
     spec = find_spec("lightgbm")
     for folder in spec.submodule_search_locations or () if spec else ():
         places += [Path(folder) / "lib" / "lib_lightgbm.so", Path(folder) / "lib_lightgbm.so"]

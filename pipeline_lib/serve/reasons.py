@@ -86,7 +86,7 @@ class ReasonBook:
 
     def reason(self, item: Item, attribution: Attribution | None, subject: str, locale: str) -> Reason:
         """Deterministic in its arguments; never empty."""
-        feature = self._quotable(attribution) if attribution else None
+        feature = self._quotable(attribution, _direction(item, attribution.task)) if attribution else None
         category, phrase = self._words(feature, item, locale)
         variant = self._variant(subject, category)
         template = str(self.policy["templates"][category][locale][variant])
@@ -97,10 +97,10 @@ class ReasonBook:
     def product(self, item: Item, locale: str) -> str:
         return str(self.policy["product_names"].get(item.item_id, {}).get(locale) or item.name)
 
-    def _quotable(self, attribution: Attribution) -> str | None:
-        """The feature that raised the score most among those that have words and are not protected."""
+    def _quotable(self, attribution: Attribution, direction: int) -> str | None:
+        """The feature that raised the item's score most among those that have words and are not protected."""
         for name, value in attribution.contributions[: int(self.policy["top_features"])]:
-            if value > 0 and not self._protected(name) and self._phrase(name) and self._category(name):
+            if value * direction > 0 and not self._protected(name) and self._phrase(name) and self._category(name):
                 return name
         return None
 
@@ -125,6 +125,11 @@ class ReasonBook:
     def _variant(self, subject: str, category: str) -> int:
         text = f"{subject}|{category}|{self.policy['template_version']}"
         return int.from_bytes(sha256(text.encode("utf-8")).digest(), "big") % VARIANTS
+
+
+def _direction(item: Item, task: str) -> int:
+    """A high churn score speaks for retention items and against all others."""
+    return -1 if task == "churn_signal" and not item.retention else 1
 
 
 def fill(template: str, words: Mapping[str, str]) -> str:

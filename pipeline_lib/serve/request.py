@@ -99,7 +99,9 @@ def _context(context: Any, *, as_of_allowed: bool) -> Mapping[str, Any]:
 
 
 def _k(value: Any) -> int | None:
-    if value is not None and (isinstance(value, bool) or value not in range(1, 6)):
+    if value is None:
+        return None
+    if type(value) is not int or not 1 <= value <= 5:  # a bool is an int to isinstance
         raise _invalid("k", "an integer from 1 to 5", value)
     return value
 

@@ -12,9 +12,8 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from pipeline_lib.canonical import digest
 from pipeline_lib.errors import AppendFailed
@@ -27,7 +26,8 @@ from pipeline_lib.serve.request import Refused, Request, parse
 from pipeline_lib.serve.tables import Assessment, OptOut, Switch, Tables, TableUnreadable
 
 log = logging.getLogger(__name__)
-SEOUL = ZoneInfo("Asia/Seoul")
+SEOUL = timezone(timedelta(hours=9))
+"""Korea has had no summer time since 1988, and a bare runtime may lack the zone tables."""
 UNREADABLE_SWITCH = Switch("unreadable", "global", "*", "rule_based")
 
 

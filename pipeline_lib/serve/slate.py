@@ -14,6 +14,7 @@ from pipeline_lib.serve.score import Score
 from pipeline_lib.serve.suitability import Item
 
 Scored = tuple[Item, Score]
+_EQUAL = 1e-12
 
 
 @dataclass(frozen=True)
@@ -39,15 +40,24 @@ def choose(scored: Sequence[Scored], churn: float | None, k: int, filters: Mappi
 
 
 def margin(slate: Slate) -> float | None:
-    """Relative lead of the best item over the next that is not its twin [0..1]; None when there is no other.
+    """Relative lead of the best item over the next one that differs [0..1]; None when there is no other.
 
-    Products of one class and group have equal scores by construction, and that is no doubt worth a review.
+    Measured on the parts of S in which the two differ: what every item shares says nothing about the choice. Items
+    with equal scores (products of one class and group) are twins, and no doubt worth a review.
     """
     if not slate.eligible:
         return None
-    first, top = slate.eligible[0]
-    others = [s for i, s in slate.eligible[1:] if (i.nba_class, i.group) != (first.nba_class, first.group)]
-    return (top.value - others[0].value) / top.value if others and top.value > 0 else None
+    top = slate.eligible[0][1]
+    other = next((score for _, score in slate.eligible[1:] if score.value < top.value - _EQUAL), None)
+    if other is None:
+        return None
+    own = {task for task in top.parts.keys() | other.parts.keys() if _part(top, task) != _part(other, task)}
+    best, second = (sum(_part(score, task) for task in sorted(own)) for score in (top, other))
+    return (best - second) / best if best > 0 else None
+
+
+def _part(score: Score, task: str) -> float:
+    return score.parts.get(task, 0.0)
 
 
 def _refusal(item: Item, score: Score, churn: float | None, filters: Mapping[str, Any]) -> str | None:

@@ -1,0 +1,468 @@
+"""The function as the gateway sees it: requests, fallbacks, the record, and what it imports."""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline_lib.errors import ManifestMismatch, SettingsError
+from pipeline_lib.serve import local
+from pipeline_lib.serve.handler import open_service, respond
+from pipeline_lib.serve.request import MAX_BODY
+
+REPO = Path(__file__).resolve().parents[3]
+Body = Callable[..., dict[str, Any]]
+FORBIDDEN = (
+    "torch", "airflow", "lancedb", "fastapi", "pyarrow", "pydantic", "yaml", "cryptography", "polars", "pandas",
+    "sklearn", "lightgbm", "numpy", "boto3",
+)  # fmt: skip
+SQL_OPT_OUT = "INSERT INTO optout VALUES (?, ?, '2026-11-01')"
+SQL_SWITCH = "INSERT INTO kill_switch VALUES (?, ?, ?, ?, 1, 1)"
+
+
+def ask(service: Any, body: dict[str, Any], /, **event: Any) -> tuple[int, dict[str, Any]]:
+    answered = respond({**local.event(body), **event}, lambda: service)
+    return answered["statusCode"], json.loads(answered["body"])
+
+
+def change(release: Any, sql: str, *values: Any) -> None:
+    with closing(sqlite3.connect(release.tables / "state.sqlite")) as database, database:
+        database.execute(sql, values)
+
+
+def assessed(release: Any, service: Any, customer: str = "c5", tolerance: int = 3) -> None:
+    service.tables.record_assessment(release.subject(customer), tolerance, release.now.date())
+
+
+def test_the_handler_answers_where_torch_and_airflow_cannot_be_imported(
+    release: Any, request_body: Body, tmp_path: Path
+) -> None:
+    script = tmp_path / "isolated.py"
+    script.write_text(
+        f"""
+import json, sys
+
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {FORBIDDEN!r}:
+            raise ImportError(f"{{name}} is not installed here")
+
+import importlib.util
+real = importlib.util.find_spec
+importlib.util.find_spec = real
+place = real("lightgbm")
+sys.meta_path.insert(0, Blocked())
+importlib.util.find_spec = lambda name, package=None: place if name == "lightgbm" else real(name, package)
+from pipeline_lib.serve.handler import handler
+body = json.loads({json.dumps(json.dumps(request_body()))})
+event = {{"rawPath": "/v1/recommendations", "headers": {{"Content-Type": "application/json"}},
+         "requestContext": {{"http": {{"method": "POST"}}}}, "body": json.dumps(body)}}
+answer = handler(event, None)
+health = handler({{"rawPath": "/v1/health", "requestContext": {{"http": {{"method": "GET"}}}}}}, None)
+print(json.dumps({{"http": answer["statusCode"], "body": json.loads(answer["body"]),
+                  "health": json.loads(health["body"]), "loaded": sorted(set({FORBIDDEN!r}) & set(sys.modules))}}))
+"""
+    )
+    environment = release.environment(SERVE_ENV="local")
+    done = subprocess.run(
+        [sys.executable, str(script)], cwd=REPO, capture_output=True, text=True, check=False,
+        env={**environment, "PYTHONPATH": str(REPO), "PATH": "/usr/bin:/bin"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout)
+    assert found["http"] == 200
+    assert found["loaded"] == []
+    assert found["health"]["status"] == "ok"
+    assert found["body"]["model"]["version"] == release.bank.read("package").facts["version"]
+    assert found["body"]["receipt"]
+
+
+def test_an_answer_has_receipt_versions_and_a_layer_with_its_reason_per_task(release: Any, request_body: Body) -> None:
+    service = release.service()
+    assessed(release, service)
+    http, body = ask(service, request_body(include=["components", "attribution"]))
+    assert (http, body["status"]) == (200, "ok")
+    assert set(body["tasks"]) == set(release.bank.settings.tasks.names())
+    by_task = {name: (one["layer"], one["layer_reason"]) for name, one in body["tasks"].items()}
+    assert by_task["churn_signal"] == (1, "MANIFEST")
+    assert by_task["will_acquire_deposits"] == (2, "FIDELITY_FAILED")
+    assert by_task["product_stability"] == (2, "TEACHER_WEAK")
+    assert by_task["will_acquire_lending"] == (3, "DISABLED_BY_DATA")
+    assert 1 <= len(body["items"]) <= 5
+    assert all(one["reason"]["text"] and one["components"]["s"] > 0 for one in body["items"])
+    assert body["items"][0]["score"] == max(one["score"] for one in body["items"])
+    assert '"c5"' not in json.dumps(body)
+
+
+@pytest.mark.parametrize(
+    ("changed", "code", "field"),
+    [
+        ({"customer_id": None}, "INVALID_REQUEST", "customer_id"),
+        ({"customer_id": 5}, "INVALID_REQUEST", "customer_id"),
+        ({"customer_id": "x" * 65}, "INVALID_REQUEST", "customer_id"),
+        ({"customer_id": "a\nb"}, "INVALID_REQUEST", "customer_id"),
+        ({"channel": None}, "INVALID_REQUEST", "channel"),
+        ({"channel": "fax"}, "INVALID_REQUEST", "channel"),
+        ({"access_reason": "curiosity"}, "INVALID_REQUEST", "access_reason"),
+        ({"operator_id": None}, "INVALID_REQUEST", "operator_id"),
+        ({"terminal_id": None}, "INVALID_REQUEST", "terminal_id"),
+        ({"k": 0}, "INVALID_REQUEST", "k"),
+        ({"k": 6}, "INVALID_REQUEST", "k"),
+        ({"k": True}, "INVALID_REQUEST", "k"),
+        ({"k": 2.0}, "INVALID_REQUEST", "k"),
+        ({"k": [1]}, "INVALID_REQUEST", "k"),
+        ({"tasks": "churn_signal"}, "INVALID_REQUEST", "tasks"),
+        ({"tasks": ["no_such_task"]}, "UNKNOWN_TASK", "tasks"),
+        ({"include": ["everything"]}, "INVALID_REQUEST", "include"),
+        ({"include": [{}]}, "INVALID_REQUEST", "include"),
+        ({"context": []}, "INVALID_REQUEST", "context"),
+        ({"context": {"mood": "good"}}, "INVALID_REQUEST", "context.mood"),
+        ({"context": {"locale": "de"}}, "INVALID_REQUEST", "locale"),
+        ({"context": {"as_of": "yesterday"}}, "INVALID_REQUEST", "context.as_of"),
+        ({"context": {"as_of": 5}}, "INVALID_REQUEST", "context.as_of"),
+        ({"locale": "ko"}, "INVALID_REQUEST", "locale"),
+        ({"colour": "red"}, "INVALID_REQUEST", "colour"),
+    ],
+)
+def test_a_bad_request_is_refused_naming_the_field_before_anything_is_read(
+    release: Any, request_body: Body, changed: dict[str, Any], code: str, field: str
+) -> None:
+    service = release.service()
+    (release.tables / "state.sqlite").unlink()
+    http, body = ask(service, request_body(**changed))
+    assert (http, body["error"]["code"]) == (400, code)
+    assert body["error"]["message"].startswith(field)
+    assert not body["error"]["retryable"]
+    assert release.lines() == []
+
+
+def test_as_of_is_refused_in_production(release: Any, request_body: Body) -> None:
+    body = request_body(context={"as_of": "2026-11-16"})
+    assert ask(release.service(SERVE_ENV="prod"), body)[0] == 400
+    assert ask(release.service(SERVE_ENV="staging"), body)[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("event", "http", "code"),
+    [
+        ({"body": "{"}, 400, "INVALID_REQUEST"),
+        ({"body": "[]"}, 400, "INVALID_REQUEST"),
+        ({"body": '{"k":1,"k":2}'}, 400, "INVALID_REQUEST"),
+        ({"body": None}, 400, "INVALID_REQUEST"),
+        ({"body": "%%%", "isBase64Encoded": True}, 400, "INVALID_REQUEST"),
+        ({"body": '{"k": "' + "x" * MAX_BODY + '"}'}, 413, "TOO_LARGE"),
+        ({"headers": {"content-type": "text/plain"}}, 415, "MEDIA_TYPE"),
+        ({"headers": None}, 415, "MEDIA_TYPE"),
+        ({"rawPath": "/v1/everything"}, 404, "NO_SUCH_ROUTE"),
+        ({"requestContext": {}}, 404, "NO_SUCH_ROUTE"),
+    ],
+)
+def test_what_is_no_request_gets_its_documented_error(
+    release: Any, request_body: Body, event: dict[str, Any], http: int, code: str
+) -> None:
+    found, body = ask(release.service(), request_body(), **event)
+    assert (found, body["error"]["code"]) == (http, code)
+
+
+def test_the_opt_out_is_the_first_read(release: Any, request_body: Body) -> None:
+    service, reads = release.service(), []
+    inner = service.tables._all
+
+    def watched(name: str, sql: str, *values: Any) -> Any:
+        reads.append(sql)
+        return inner(name, sql, *values)
+
+    service.tables._all = watched
+    ask(service, request_body(idempotency_key="k1"))
+    assert "FROM optout" in reads[0]
+    assert len(reads) > 4
+    assert sum("FROM optout" in sql for sql in reads) == 1
+
+
+@pytest.mark.parametrize("unreadable", [False, True], ids=["opted_out", "opt_out_unreadable"])
+def test_an_opted_out_customer_is_answered_by_rules_with_all_four_rows(
+    release: Any, request_body: Body, unreadable: bool
+) -> None:
+    service = release.service()
+    assessed(release, service)
+    change(release, "DROP TABLE optout") if unreadable else change(release, SQL_OPT_OUT, release.subject("c5"), None)
+    http, body = ask(service, request_body())
+    reason = "OPTOUT_UNREADABLE" if unreadable else "OPTED_OUT"
+    assert (http, body["status"]) == (200, "opted_out_rules")
+    assert {(one["layer"], one["layer_reason"]) for one in body["tasks"].values()} == {(3, reason)}
+    rows = [row["header"]["event"] for row in release.lines()[-1]]
+    assert rows == ["data_access", "prediction", "attribution", "guardrail"]
+    payloads = {row["header"]["event"]: row["payload"] for row in release.lines()[-1]}
+    assert payloads["attribution"]["method"] == "rule"
+    assert payloads["attribution"]["gates"] is None
+    assert payloads["prediction"]["optout_state"] == ("unreadable" if unreadable else "out")
+
+
+@pytest.mark.parametrize(("choice", "status"), [("human_review", "human_fallback"), ("disable", "static_content")])
+def test_an_opted_out_customer_may_choose_a_person_or_nothing(
+    release: Any, request_body: Body, choice: str, status: str
+) -> None:
+    service = release.service()
+    assessed(release, service)
+    change(release, SQL_OPT_OUT, release.subject("c5"), choice)
+    body = ask(service, request_body())[1]
+    assert body["status"] == status
+    assert all(one["score"] is None and one["reason"] is None for one in body["items"])
+
+
+def test_a_fired_switch_counts_at_the_next_request_after_the_cache(release: Any, request_body: Body) -> None:
+    service, clock = release.service(), [0.0]
+    service.tables.clock = lambda: clock[0]
+    assert ask(service, request_body())[1]["flags"]["switch"] == []
+    change(release, SQL_SWITCH, "sw1", "global", "*", "rule_based")
+    clock[0] = 1.0
+    body = ask(service, request_body())[1]
+    assert body["flags"]["switch"] == ["sw1"]
+    assert {one["layer_reason"] for one in body["tasks"].values()} == {"SWITCH:sw1"}
+
+
+def test_a_task_switch_stops_that_task_alone(release: Any, request_body: Body) -> None:
+    change(release, SQL_SWITCH, "sw2", "task", "churn_signal", "rule_based")
+    tasks = ask(release.service(), request_body())[1]["tasks"]
+    assert (tasks["churn_signal"]["layer"], tasks["churn_signal"]["layer_reason"]) == (3, "SWITCH:sw2")
+    assert tasks["nba_primary"]["layer"] == 1
+
+
+def test_unreadable_switches_count_as_fired(release: Any, request_body: Body) -> None:
+    change(release, "DROP TABLE kill_switch")
+    body = ask(release.service(), request_body())[1]
+    assert {one["layer"] for one in body["tasks"].values()} == {3}
+    assert body["flags"]["degraded"]
+
+
+def test_a_disabling_switch_leaves_non_personal_content(release: Any, request_body: Body) -> None:
+    service = release.service()
+    assessed(release, service)
+    change(release, SQL_SWITCH, "sw3", "global", "*", "disable")
+    assert ask(service, request_body())[1]["status"] == "static_content"
+
+
+def test_an_unknown_customer_is_a_cold_start_and_never_a_row_of_zeros(release: Any, request_body: Body) -> None:
+    http, body = ask(release.service(), request_body(customer_id="nobody"))
+    assert http == 200
+    assert body["flags"]["cold_start"]
+    assert {(one["layer"], one["layer_reason"]) for one in body["tasks"].values()} == {(3, "COLD_START")}
+
+
+def test_rows_that_are_too_old_are_not_used(release: Any, request_body: Body) -> None:
+    release.now += timedelta(days=7)
+    assert ask(release.service(), request_body())[1]["tasks"]["churn_signal"]["layer"] == 1
+    release.now += timedelta(days=1)
+    tasks = ask(release.service(), request_body())[1]["tasks"]
+    assert tasks["churn_signal"]["layer_reason"] == "FEATURES_TOO_OLD"
+
+
+def test_a_row_of_another_schema_is_not_used(release: Any, request_body: Body) -> None:
+    with closing(sqlite3.connect(release.tables / "feature_rows.sqlite")) as database, database:
+        database.execute("UPDATE meta SET value = 'other' WHERE key = 'schema_hash'")
+    tasks = ask(release.service(), request_body())[1]["tasks"]
+    assert {one["layer_reason"] for one in tasks.values()} == {"SCHEMA_MISMATCH"}
+
+
+def test_one_corrupt_model_refuses_all_models_and_rules_answer(release: Any, request_body: Body) -> None:
+    model = release.folder / "students" / "nba_primary" / "model.txt"
+    model.write_bytes(model.read_bytes().replace(b"leaf_value=", b"leaf_value=9", 1))
+    service = release.service()
+    http, body = ask(service, request_body())
+    assert http == 200
+    assert body["flags"]["degraded"]
+    assert {one["layer"] for one in body["tasks"].values()} == {3}
+    assert body["tasks"]["churn_signal"]["layer_reason"] == "MODELS_REFUSED"
+    assert body["receipt"]
+    assert service.health()["status"] == "degraded"
+
+
+def test_a_model_that_fails_leaves_its_task_to_the_twin_and_then_to_rules(release: Any, request_body: Body) -> None:
+    service = release.service()
+    service.policy.models.predictor.student("churn_signal", 1).base = (math.inf,)
+    found = ask(service, request_body())[1]["tasks"]["churn_signal"]
+    assert (found["layer"], found["layer_reason"]) == (2, "NON_FINITE")
+    service = release.service()
+    service.policy.models.predictor.student("churn_signal", 1).base = (math.inf,)
+    (release.folder / "students" / "churn_signal" / "direct.txt").unlink()
+    found = ask(service, request_body())[1]["tasks"]["churn_signal"]
+    assert (found["layer"], found["layer_reason"]) == (3, "MODEL_MISSING")
+
+
+def test_a_changed_policy_or_manifest_does_not_start(release: Any) -> None:
+    with pytest.raises(ManifestMismatch):
+        release.service(SERVE_MANIFEST_SHA256="0" * 64)
+    (release.folder / "policy" / "serving.json").write_text("{}")
+    with pytest.raises(ManifestMismatch, match=r"serving\.json"):
+        release.service()
+
+
+def test_a_missing_variable_stops_the_start_naming_it(release: Any) -> None:
+    environment = release.environment()
+    del environment["SERVE_AUDIT"]
+    with pytest.raises(SettingsError, match="SERVE_AUDIT"):
+        open_service(environment)
+
+
+def test_one_request_is_one_segment_of_four_rows_that_share_their_ids(release: Any, request_body: Body) -> None:
+    service = release.service()
+    assessed(release, service)
+    body = ask(service, request_body())[1]
+    opened, segment = release.lines()
+    assert [row["header"]["event"] for row in opened] == ["writer_open"]
+    headers = [row["header"] for row in segment]
+    assert [h["log_table"] for h in headers] == [
+        "log_data_access",
+        "log_model_inference",
+        "log_attribution",
+        "log_guardrail",
+    ]
+    assert {h["request_id"] for h in headers} == {body["request_id"]}
+    assert [h["prediction_id"] for h in headers] == [None] + [body["prediction_id"]] * 3
+    receipt = body["receipt"]
+    assert (receipt["first_seq"], receipt["last_seq"]) == (headers[0]["seq"], headers[-1]["seq"])
+    assert receipt["last_entry_hash"] == segment[-1]["entry_hash"]
+
+
+def test_the_record_holds_no_raw_customer_or_operator_id(release: Any, request_body: Body) -> None:
+    ask(release.service(), request_body(customer_id="c17", operator_id="alice"))
+    text = json.dumps(release.lines())
+    assert release.subject("c17") in text
+    assert '"c17"' not in text
+    assert "alice" not in text
+
+
+def test_recorded_contributions_add_up_and_name_the_deciding_task(release: Any, request_body: Body) -> None:
+    service = release.service()
+    assessed(release, service)
+    body = ask(service, request_body(include=["attribution"]))[1]
+    payload = next(row["payload"] for row in release.lines()[-1] if row["header"]["event"] == "attribution")
+    shown = body["attribution"]
+    assert payload["task"] == body["items"][0]["deciding_task"] == shown["task"]
+    assert payload["method"] == "student_contrib"
+    assert float(payload["residual"]) == pytest.approx(0, abs=1e-9)
+    assert shown["base_value"] + sum(c["value"] for c in shown["contributions"]) == pytest.approx(
+        shown["raw"], abs=1e-9
+    )
+    assert {gate["expert"] for gate in payload["gates"]} == {"deepfm", "temporal", "lightgcn"}
+    assert payload["source_asof"] == "2026-11-16"
+
+
+def test_without_a_receipt_nothing_personal_is_answered(release: Any, request_body: Body) -> None:
+    service = release.service()
+    assessed(release, service)
+    release.audit.mkdir()
+    (release.audit / ".tmp").write_text("a file where the store wants a folder")
+    http, body = ask(service, request_body())
+    assert (http, body["status"], body["receipt"]) == (200, "static_content", None)
+    assert body["tasks"] == {}
+    assert body["items"]
+    assert all(one["score"] is None for one in body["items"])
+
+
+def test_without_static_content_a_missing_receipt_is_an_error(release: Any, request_body: Body) -> None:
+    service = release.service()
+    service.policy.serving["static_content"] = False
+    release.audit.mkdir()
+    (release.audit / ".tmp").write_text("")
+    http, body = ask(service, request_body())
+    assert (http, body["error"]["code"], body["error"]["retryable"]) == (503, "AUDIT_UNAVAILABLE", True)
+
+
+def test_after_a_taken_place_in_the_chain_another_chain_is_opened(release: Any, request_body: Body) -> None:
+    service = release.service()
+    first = ask(service, request_body())[1]["receipt"]
+    folder = release.audit / "seg" / first["writer_id"] / f"{first['epoch']:010}"
+    place = folder / f"{first['last_seq'] + 1:012}.jsonl"
+    assert folder.is_dir()
+    place.write_bytes(b"somebody else was here")
+    second = ask(service, request_body())[1]["receipt"]
+    assert second["writer_id"] != first["writer_id"]
+    assert (second["first_seq"], second["last_seq"]) == (2, 5)
+
+
+def test_the_same_key_gives_the_same_body_and_one_set_of_rows(release: Any, request_body: Body) -> None:
+    service = release.service()
+    assessed(release, service)
+    first = ask(service, request_body(idempotency_key="k1"))
+    again = ask(release.service(), request_body(idempotency_key="k1"))
+    assert first == again
+    assert [len(segment) for segment in release.lines()] == [1, 4]
+
+
+def test_the_same_key_with_another_body_is_a_conflict(release: Any, request_body: Body) -> None:
+    service = release.service()
+    ask(service, request_body(idempotency_key="k1"))
+    http, body = ask(service, request_body(idempotency_key="k1", k=2))
+    assert (http, body["error"]["code"]) == (409, "IDEMPOTENCY_CONFLICT")
+
+
+def test_a_stored_answer_expires_and_is_void_after_an_opt_out(release: Any, request_body: Body) -> None:
+    service = release.service()
+    first = ask(service, request_body(idempotency_key="k1"))[1]
+    change(release, SQL_OPT_OUT, release.subject("c5"), None)
+    assert ask(service, request_body(idempotency_key="k1"))[1]["tasks"]["churn_signal"]["layer_reason"] == "OPTED_OUT"
+    change(release, "DELETE FROM optout")
+    release.now += timedelta(hours=49)
+    assert ask(service, request_body(idempotency_key="k1"))[1]["request_id"] != first["request_id"]
+
+
+@pytest.mark.parametrize(
+    ("contact", "hour", "status"),
+    [
+        (None, 3, "no_contact"),
+        ((1, 0, 0), 3, "ok"),
+        ((0, 0, 0), 3, "no_contact"),
+        ((1, 1, 0), 3, "no_contact"),
+        ((1, 0, 5), 3, "no_contact"),
+        ((1, 0, 0), 12, "no_contact"),
+    ],
+    ids=["unknown", "consented", "no_consent", "do_not_contact", "too_many_messages", "nine_in_the_evening_in_seoul"],
+)
+def test_outbound_contact_needs_consent_and_waking_hours(
+    release: Any, request_body: Body, contact: tuple[int, int, int] | None, hour: int, status: str
+) -> None:
+    service = release.service()
+    assessed(release, service)
+    release.now = release.now.replace(hour=hour)
+    if contact:
+        change(release, "INSERT INTO contact VALUES (?, ?, ?, ?)", release.subject("c5"), *contact)
+    body = ask(service, request_body(channel="email", operator_id=None, terminal_id=None))[1]
+    assert body["status"] in ((status,) if status != "ok" else ("ok", "withheld_for_review"))
+
+
+def test_without_an_assessment_no_product_is_recommended(release: Any, request_body: Body) -> None:
+    body = ask(release.service(), request_body())[1]
+    assert (body["status"], body["items"]) == ("no_suitable_candidate", [])
+    assert body["filters"]["dropped_by_reason"]["no_tolerance"] > 0
+
+
+def test_what_is_owned_is_not_recommended(release: Any, request_body: Body) -> None:
+    service = release.service()
+    for customer in ("c3", "c5", "c8", "c13"):
+        assessed(release, service, customer)
+        held = service.tables.customer(release.subject(customer)).held
+        shown = {one["item_id"] for one in ask(service, request_body(customer_id=customer))[1]["items"]}
+        assert not shown & set(held)
+
+
+def test_a_doubtful_answer_is_withheld_outside_the_branch_and_visible_inside(release: Any, request_body: Body) -> None:
+    service = release.service()
+    assessed(release, service)
+    service.policy.serving["review"]["min_margin"] = 2.0
+    inside = ask(service, request_body())[1]
+    outside = ask(service, request_body(channel="web", operator_id=None, terminal_id=None))[1]
+    assert inside["review"]["required"]
+    assert inside["items"][0]["layer"] == 1
+    assert outside["status"] == "withheld_for_review"
+    assert {one["layer_reason"] for one in outside["tasks"].values()} == {"WITHHELD_FOR_REVIEW"}

@@ -1,0 +1,54 @@
+"""The command that asks the released version on this machine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline_lib.errors import SettingsError
+from pipeline_lib.keys import KeyFolder
+from pipeline_lib.publish.targets.local_target import LocalTarget
+from pipeline_lib.registry import versions
+from pipeline_lib.runs import RunContext
+from pipeline_lib.serve import __main__ as command
+from pipeline_lib.serve import local
+
+
+@pytest.fixture
+def home(own_bank: RunContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunContext:
+    place, version = own_bank.settings.place, own_bank.read("package").facts["version"]
+    target = LocalTarget.at(place.target.removeprefix("file://"))
+    copy = versions.load(own_bank.objects, KeyFolder(place.keys), version, tmp_path / "copy")
+    target.publish(copy)
+    target.shift(version)
+    monkeypatch.setenv("PIPELINE_HOME", str(place.home))
+    return own_bank
+
+
+def test_a_bank_of_the_past_is_asked_in_its_own_time(home: RunContext, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["--dataset", "synthetic", "--customer", "c5", "--tolerance", "3"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["status"] == "ok"
+    assert shown["items"]
+    assert shown["tasks"]["churn_signal"]["layer"] == 1
+    assert shown["receipt"]["writer_id"].startswith("serve:")
+
+
+def test_a_request_file_is_replayed(home: RunContext, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "request.json"
+    file.write_text(json.dumps({"customer_id": "c5", "channel": "web"}))
+    assert command.main(["--dataset", "synthetic", str(file)]) == 1
+    assert json.loads(capsys.readouterr().out)["error"]["message"].startswith("access_reason")
+
+
+def test_health_names_the_version(home: RunContext, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["--dataset", "synthetic", "--health"]) == 0
+    assert json.loads(capsys.readouterr().out)["version"] == home.read("package").facts["version"]
+
+
+def test_nothing_released_is_said_plainly(bank: Any) -> None:
+    with pytest.raises(SettingsError, match="nothing is released"):
+        local.environment(bank.settings)
