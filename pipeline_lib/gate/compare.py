@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pipeline_lib.gate.measure import LOWER_IS_BETTER, METRIC_OF
-from pipeline_lib.gate.significance import Test, holm
+from pipeline_lib.gate.significance import OneSided, holm
 from pipeline_lib.registry.package import PackagedTask
 
 EPSILON = 1e-9
@@ -111,8 +111,8 @@ def compete(
     sets: TaskSets,
     champion: Values,
     challenger: Values,
-    gain: Test | None,
-    harms: Mapping[str, Test],
+    gain: OneSided | None,
+    harms: Mapping[str, OneSided],
     limits: Limits,
 ) -> Competition:
     """Section 6.5: validity, task set, primary, secondary, harm, significance; the first failing code ends it.
@@ -142,7 +142,7 @@ def _first_failure(
     champion: Values,
     challenger: Values,
     rows: Sequence[Compared],
-    gain: Test | None,
+    gain: OneSided | None,
     harmed: Sequence[str],
     limits: Limits,
 ) -> tuple[str, str]:
@@ -161,10 +161,10 @@ def _first_failure(
         return "SIGNIFICANT_HARM", f"worse by more than {limits.harm_loss:.2%} and not by chance: {', '.join(harmed)}"
     if not gain.p < limits.significance_level:
         return "NOT_SIGNIFICANT", (
-            f"{_words(primary)}, p = {gain.p:.6f}, needs p < {limits.significance_level}; "
+            f"{_words(primary)}, p = {gain.p:.3g}, needs p < {limits.significance_level}; "
             f"{gain.rows} rows would show {gain.detectable:.6f}"
         )
-    return PASSED, f"{_words(primary)}, p = {gain.p:.6f}; {len(rows) - 1} secondary metrics within limits"
+    return PASSED, f"{_words(primary)}, p = {gain.p:.3g}; {len(rows) - 1} secondary metrics within limits"
 
 
 def _invalid(kinds: Mapping[str, str], compared: Sequence[str], champion: Values, challenger: Values) -> list[str]:
@@ -223,7 +223,7 @@ def _compared(
 
 
 def _significance(
-    gain: Test | None, harms: Mapping[str, Test], adjusted: Mapping[str, float], limits: Limits
+    gain: OneSided | None, harms: Mapping[str, OneSided], adjusted: Mapping[str, float], limits: Limits
 ) -> dict[str, Any]:
     primary = None if gain is None else {**_test_row(gain), "detectable": _finite(gain.detectable)}
     guards = [{"task": task, **_test_row(test), "p_adjusted": adjusted.get(task)} for task, test in harms.items()]
@@ -235,7 +235,7 @@ def _significance(
     }
 
 
-def _test_row(test: Test) -> dict[str, Any]:
+def _test_row(test: OneSided) -> dict[str, Any]:
     values = {"delta": test.delta, "se": test.se, "z": test.z, "p": test.p}
     return {**{name: _finite(value) for name, value in values.items()}, "n": test.rows}
 

@@ -85,11 +85,12 @@ def bootstrap(package: Package, expected: Sequence[str], smoke: str | None, need
         return reject("TASKS_MISSING", f"expected but not in the package: {', '.join(missing)}", missing)
     if smoke is not None:
         return reject("SMOKE_FAILED", smoke)
-    failed = [t.name for t in package.tasks.values() if t.route == "distil" and t.fidelity != "pass"]
-    served = f"; served from their direct twins: {', '.join(failed)}" if failed else ""
+    failed = [t for t in package.tasks.values() if t.route == "distil" and t.fidelity != "pass"]
+    names = ", ".join(f"{t.name} (layer {t.layer})" for t in failed)
+    served = f"; below the fidelity floor and answered by a lower layer: {names}" if failed else ""
     if needs_signoff:
         return Answer("BOOTSTRAP_SIGNOFF", f"no champion yet; the policy asks for a sign-off{served}", "await_signoff")
-    return Answer("NO_CHAMPION", f"no champion yet: the first version serves{served}", "bootstrap", value=failed)
+    return Answer("NO_CHAMPION", f"no champion yet: the first version serves{served}", "bootstrap", value=[t.name for t in failed])
 
 
 def fidelity(package: Package, expected: Sequence[str], max_kl: float) -> Answer:

@@ -20,7 +20,7 @@ POWER_Z = 1.6448536269514722 + 0.8416212335729143
 
 
 @dataclass(frozen=True)
-class Test:
+class OneSided:
     """One-sided test of ``delta > 0``. ``p`` is None when the data admit no test."""
 
     delta: float
@@ -35,7 +35,7 @@ class Test:
         return POWER_Z * self.se
 
 
-def gain(delta: float, influences: Sequence[Floats]) -> Test:
+def gain(delta: float, influences: Sequence[Floats]) -> OneSided:
     """Primary test on an average of metrics.
 
     Args:
@@ -49,7 +49,7 @@ def gain(delta: float, influences: Sequence[Floats]) -> Test:
     return _test(delta, per_row, certain=None)
 
 
-def harm(worsening: float, influence: Floats) -> Test:
+def harm(worsening: float, influence: Floats) -> OneSided:
     """Guard of one task: ``worsening`` > 0 means the challenger is worse. A loss without spread is certain."""
     return _test(worsening, influence, certain=0.0)
 
@@ -69,12 +69,12 @@ def upper_tail(z: float) -> float:
     return 0.5 * math.erfc(z / math.sqrt(2))
 
 
-def _test(delta: float, per_row: Floats, certain: float | None) -> Test:
+def _test(delta: float, per_row: Floats, certain: float | None) -> OneSided:
     rows = len(per_row)
     se = float(np.sqrt(np.sum(per_row**2)) / rows)
     if not (math.isfinite(delta) and math.isfinite(se)):
-        return Test(delta, se, None, None, rows)
+        return OneSided(delta, se, None, None, rows)
     if se == 0:
-        return Test(delta, se, None, 1.0 if delta <= 0 and (delta == 0 or certain is not None) else certain, rows)
+        return OneSided(delta, se, None, 1.0 if delta <= 0 and (delta == 0 or certain is not None) else certain, rows)
     z = delta / se
-    return Test(delta, se, z, upper_tail(z), rows)
+    return OneSided(delta, se, z, upper_tail(z), rows)

@@ -159,7 +159,7 @@ def verified(objects: Objects, keys: KeyFolder, version: str, sha256: str) -> tu
 
 def _tests(
     old: Measures, new: Measures, kinds: Mapping[str, str], compared: Sequence[str]
-) -> tuple[significance.Test | None, dict[str, significance.Test]]:
+) -> tuple[significance.OneSided | None, dict[str, significance.OneSided]]:
     """Primary test over the binary tasks and one guard per task; a task that was not measured has none."""
     measured = [task for task in compared if old[task].influence is not None and new[task].influence is not None]
     differences = {task: new[task].influence - old[task].influence for task in measured}  # type: ignore[operator]

@@ -112,6 +112,17 @@ def open_changes(objects: Objects) -> list[StoredDecision]:
     return [s for s in listed(objects) if s.decision.changes_champion and not closed(objects, s.decision.decision_id)]
 
 
+def begin_effect(objects: Objects, decision_id: str) -> None:
+    """Note that a decision is about to move the pointer: from here on a missing pointer is a lost one."""
+    objects.create(f"registry/effects/{decision_id}.json", canonical_bytes({"decision_id": decision_id}))
+
+
+def effects(objects: Objects) -> list[str]:
+    """Decisions that moved the pointer or were about to; not those that were voided before they did."""
+    ids = [key.rsplit("/", 1)[1].removesuffix(".json") for key in objects.list("registry/effects")]
+    return [i for i in ids if (closed(objects, i) or {}).get("outcome") != "voided"]
+
+
 def close(objects: Objects, decision_id: str, outcome: Outcome, reason: str) -> None:
     """Say for good that a decision will not take effect; the first word stands."""
     try:

@@ -11,7 +11,8 @@ from typing import Any
 from pipeline_lib.errors import ManifestMismatch
 
 FIDELITY_REPORT = "reports/fidelity.json"
-SERVED_BY_MODEL = ("distil", "direct")
+BY_RULES = 3
+"""Serve layer without a model. Source: serving.md section 4."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,8 @@ class PackagedTask:
     kind: str
     classes: tuple[str, ...]
     route: str
+    layer: int
+    """1 distilled, 2 hard-label model, 3 rules: what answers after the routing and the fidelity verdict."""
     fidelity: str | None
     """``pass``, ``fail``, ``exempt``, ``rules``; None when the manifest has no verdict."""
     kl: float | None
@@ -29,7 +32,13 @@ class PackagedTask:
 
     @property
     def has_model(self) -> bool:
-        return self.route in SERVED_BY_MODEL
+        return self.layer < BY_RULES
+
+    @property
+    def model_path(self) -> str:
+        """File of the model that answers; the twin's when a distilled student failed."""
+        is_twin = self.route == "distil" and self.layer > 1
+        return f"students/{self.name}/{'direct' if is_twin else 'model'}.txt"
 
 
 @dataclass(frozen=True)
@@ -78,6 +87,7 @@ def _task(task: Mapping[str, Any], verdict: str | None, report: Mapping[str, Any
         kind=str(task["type"]),
         classes=tuple(str(name) for name in task.get("class_names") or ()),
         route=str(task["route"]),
+        layer=int(task["serve_layer"]),
         fidelity=verdict,
         kl=None if kl is None else float(kl),
     )

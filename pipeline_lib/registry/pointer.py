@@ -66,8 +66,7 @@ def read(objects: Objects, keys: KeyFolder, pending: Collection[str] = ()) -> Se
         pending: decisions whose effect is being worked on; they are no evidence that there was a champion.
 
     Raises:
-        GateCannotJudge: REGISTRY_CORRUPT: no pointer although a champion was decided, or a pointer that was
-            not written by us.
+        GateCannotJudge: REGISTRY_CORRUPT: no pointer although there was one, or a pointer that was not written by us.
         StoreError: the store could not answer; that is never taken for "absent".
     """
     try:
@@ -121,6 +120,7 @@ def swap(
         trigger=decision.trigger,
         activated_at=now.isoformat(),
     )
+    decisions.begin_effect(objects, decision.decision_id)
     _write(objects, keys, pointer, expected_tag)
     return pointer
 
@@ -186,5 +186,5 @@ def _history(objects: Objects, pending: Collection[str]) -> str | None:
     ]
     if served:
         return f"{', '.join(served)} served before"
-    ids = [s.decision.decision_id for s in decisions.open_changes(objects) if s.decision.decision_id not in pending]
-    return f"decisions {', '.join(ids)} are to make a champion; reconcile first" if ids else None
+    begun = [decision_id for decision_id in decisions.effects(objects) if decision_id not in pending]
+    return f"decisions {', '.join(begun)} moved it or were about to; reconcile first" if begun else None

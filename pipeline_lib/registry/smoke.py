@@ -22,8 +22,8 @@ def complete_and_loadable(version: LocalVersion) -> None:
     for task in package.tasks.values():
         if not task.has_model:
             continue
-        path = version.folder / "students" / task.name / "model.txt"
+        path = version.folder / task.model_path
         if not path.is_file() or not path.read_bytes().startswith(MODEL_HEADER):
             raise ActivationFailed(
-                f"{package.version}: task {task.name} is routed {task.route} but has no model in {path}"
+                f"{package.version}: {task.name} is answered by layer {task.layer} but {task.model_path} is no model"
             )

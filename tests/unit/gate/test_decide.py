@@ -1,0 +1,153 @@
+"""The stage: one row per verdict, replays, and verdicts that can be computed again from the record."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from pipeline_lib.errors import GateCannotJudge
+from pipeline_lib.gate import compare, evidence
+from pipeline_lib.gate.trial import judge, limits_of
+from pipeline_lib.publish import release as releases
+from pipeline_lib.registry import rows, states, versions
+from tests.unit.gate.promotion_world import WEAK, Tweaks, World, later
+
+
+def test_every_verdict_is_one_row_that_says_the_same(world: World, tmp_path: Path) -> None:
+    world.bootstrap(tmp_path)
+    for strength in (0.3, 1.6):
+        world.challenge(tmp_path, Tweaks(strength=strength))
+        world.judge()
+    found = [row.payload["decision"] for row in world.rows("promotion_decision")]
+    assert sorted(found) == ["await_signoff", "bootstrap", "reject"]
+    for row in world.rows("promotion_decision"):
+        stored = world.stored(row.payload["decision_id"])
+        assert rows.verdict_payload(stored.decision) == {k: v for k, v in row.payload.items() if k != "salt"}
+
+
+def test_a_rerun_after_the_champion_moved_replays_the_verdict(world: World, tmp_path: Path) -> None:
+    world.bootstrap(tmp_path)
+    version, decision_id = world.await_approval(tmp_path)
+    before = world.ctx.read("gate").content_hash
+    world.approve(decision_id)
+    releases.publish(world.ctx)
+    assert world.seen.version == version
+    world.ctx.objects.delete(f"runs/synthetic/{world.monday}/gate/manifest.json")
+    world.judge(now=later(days=30))
+    assert world.ctx.read("gate").content_hash == before
+
+
+def test_a_dry_run_has_no_effect_and_replays(world: World, tmp_path: Path) -> None:
+    version = world.challenge(tmp_path, champion=None) if world.seen.version else None
+    assert version is None
+    world.package(Tweaks(), tmp_path)
+    world.score(Tweaks(), None)
+    first = world.judge("dry_run")
+    assert first["decision"] == "bootstrap"
+    assert releases.publish(world.ctx).facts["activated"] is False
+    assert world.seen.tag is None
+    world.ctx.objects.delete(f"runs/synthetic/{world.monday}/gate/manifest.json")
+    assert world.judge("dry_run") == first
+    assert len(world.rows("gate_dry_run")) == 1
+    assert world.rows("gate_dry_run")[0].payload["details"]["gate_path"]
+
+
+def test_a_verdict_can_be_computed_again_from_its_row_and_its_bundle(world: World, tmp_path: Path) -> None:
+    world.bootstrap(tmp_path)
+    for seed in range(4):
+        world.challenge(tmp_path, Tweaks(strength=WEAK + 0.1 * seed, seed=seed + 10))
+        row = world.stored(world.judge()["decision_id"]).decision.body
+        bundle = evidence.reopen(world.ctx.objects, row["bundle_digest"])
+        kinds = {name: task.kind for name, task in world.settings.tasks.tasks.items()}
+        sets = compare.TaskSets(**{name: tuple(value) for name, value in row["task_sets"].items()})
+        package = versions.verify(world.ctx.objects, world.keys, world.ctx.read("package").facts["version"])
+        again = judge(bundle, sets, kinds, package.tasks, limits_of(world.settings.promotion))
+        recorded = {line["metric"]: Decimal(line["challenger"]) for line in row["comparison"]}
+        computed = {line.metric: Decimal(repr(line.challenger)) for line in again.comparison}
+        assert all(abs(recorded[name] - computed[name]) <= Decimal("1e-9") for name in recorded)
+        step = next(step for step in row["gate_path"] if step["step"] == "competition")
+        assert again.code == step["code"]
+
+
+def test_changed_evidence_is_not_evidence(world: World, tmp_path: Path) -> None:
+    world.bootstrap(tmp_path)
+    world.challenge(tmp_path)
+    digest = world.stored(world.judge()["decision_id"]).decision.body["bundle_digest"]
+    path = world.ctx.objects.local_path(f"registry/evidence/{digest}/challenger.parquet")
+    path.write_bytes(path.read_bytes() + b" ")
+    with pytest.raises(GateCannotJudge, match="BUNDLE_STALE"):
+        evidence.reopen(world.ctx.objects, digest)
+
+
+def test_scores_that_changed_after_scoring_are_refused(world: World, tmp_path: Path) -> None:
+    world.bootstrap(tmp_path)
+    world.challenge(tmp_path)
+    path = world.ctx.read("score").path("challenger.parquet")
+    path.write_bytes(path.read_bytes() + b" ")
+    with pytest.raises(GateCannotJudge, match="BUNDLE_STALE"):
+        world.judge()
+
+
+def test_too_few_rows_or_tasks_are_an_error_and_no_verdict(world: World, tmp_path: Path) -> None:
+    world.bootstrap(tmp_path)
+    world.challenge(tmp_path)
+    with pytest.raises(GateCannotJudge, match="min_gate_rows is 5000"):
+        world.with_policy(min_gate_rows=5000).judge()
+    with pytest.raises(GateCannotJudge, match="BUNDLE_TOO_SMALL"):
+        world.with_policy(min_positives=400).judge()
+    assert len(world.rows("promotion_decision")) == 1
+
+
+def test_a_repeated_customer_is_refused(world: World, tmp_path: Path) -> None:
+    import polars as pl
+
+    world.bootstrap(tmp_path)
+    world.challenge(tmp_path)
+    scores = world.ctx.read("score")
+    twice = pl.concat([pl.read_parquet(scores.path("challenger.parquet"))] * 2)
+
+    def make(out: object) -> None:
+        twice.write_parquet(out.path("challenger.parquet"))  # type: ignore[attr-defined]
+        twice.write_parquet(out.path("champion.parquet"))  # type: ignore[attr-defined]
+        out.facts |= dict(scores.facts)  # type: ignore[attr-defined]
+
+    world.ctx.produce("score", make, [world.ctx.read("package")], {"twice": "yes"})
+    with pytest.raises(GateCannotJudge, match="BUNDLE_INVALID"):
+        world.judge()
+
+
+def test_a_rejection_shows_on_the_version_and_its_rerun_may_pass(world: World, tmp_path: Path) -> None:
+    world.bootstrap(tmp_path)
+    version = world.challenge(tmp_path, Tweaks(strength=WEAK))
+    world.judge()
+    document = states.read(world.ctx.objects, version)
+    assert (document["state"], document["history"][-1]["to"]) == ("rejected", "rejected")
+
+
+def test_bootstrap_can_be_made_to_wait_for_a_human(world: World, tmp_path: Path) -> None:
+    careful = world.with_policy(bootstrap_requires_signoff=True)
+    version = str(careful.package(Tweaks(), tmp_path).facts["version"])
+    careful.score(Tweaks(), None)
+    facts = careful.judge()
+    assert (facts["decision"], facts["reason_code"]) == ("await_signoff", "BOOTSTRAP_SIGNOFF")
+    from pipeline_lib.gate import signoff
+
+    signoff.open_approval(careful.settings, facts["decision_id"])
+    careful.approve(facts["decision_id"])
+    releases.publish(careful.ctx)
+    assert careful.seen.version == version
+
+
+def test_the_form_shows_every_number_and_the_deadline(world: World, tmp_path: Path) -> None:
+    from pipeline_lib.gate import signoff
+
+    world.bootstrap(tmp_path)
+    _, decision_id = world.await_approval(tmp_path)
+    text = signoff.open_approval(world.settings, decision_id)
+    body = world.stored(decision_id).decision.body
+    assert all(f"| {row['metric']} | {row['champion']} | {row['challenger']} |" in text for row in body["comparison"])
+    assert "Underpowered" in text
+    assert "Answer until" in text
+    assert len(world.rows("approval_opened")) == 1

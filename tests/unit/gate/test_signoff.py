@@ -1,0 +1,88 @@
+"""Who may answer, how often, and what an answer leaves behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline_lib.errors import RequestRefused
+from pipeline_lib.gate import signoff
+from pipeline_lib.publish import release as releases
+from tests.unit.gate.promotion_world import World, later
+
+
+@pytest.fixture
+def waiting(world: World, tmp_path: Path) -> tuple[World, str, str]:
+    world.bootstrap(tmp_path)
+    return (world, *world.await_approval(tmp_path))
+
+
+def test_a_decline_is_a_verdict_of_its_own(waiting: tuple[World, str, str]) -> None:
+    world, version, decision_id = waiting
+    decision = signoff.conclude(world.settings, decision_id, "Reject", "risk.officer", "The lending gain is not plausible")
+    assert (decision.decision, decision.reason_code, decision.operator) == ("reject", "DECLINED_BY_REVIEWER", "risk.officer")
+    assert world.state(version) == "rejected"
+    assert len(world.rows("promotion_decision")) == 3
+    assert releases.publish(world.ctx).facts["activated"] is False
+
+
+def test_the_same_answer_twice_is_one_verdict_and_another_is_refused(waiting: tuple[World, str, str]) -> None:
+    world, _, decision_id = waiting
+    assert world.approve(decision_id) == world.approve(decision_id)
+    assert len(world.rows("promotion_decision")) == 3
+    with pytest.raises(RequestRefused, match="already answered by risk.officer"):
+        signoff.conclude(world.settings, decision_id, "Reject", "somebody.else", "I disagree with this one")
+
+
+@pytest.mark.parametrize(
+    ("responder", "chosen", "statement", "said"),
+    [
+        (None, "Approve", "Comparison and fidelity reviewed", "identity"),
+        ("risk.officer", "Approve", "ok", "statement"),
+        ("risk.officer", "Maybe", "Comparison and fidelity reviewed", "Approve or Reject"),
+    ],
+    ids=["nobody", "no statement", "no answer"],
+)
+def test_an_answer_that_is_none_is_refused(
+    waiting: tuple[World, str, str], responder: str | None, chosen: str, statement: str, said: str
+) -> None:
+    world, version, decision_id = waiting
+    with pytest.raises(RequestRefused, match=said):
+        signoff.conclude(world.settings, decision_id, chosen, responder, statement)
+    assert world.state(version) == "pending_approval"
+    assert len(world.rows("promotion_decision")) == 2
+
+
+def test_a_version_changed_while_it_waited_is_not_approved(waiting: tuple[World, str, str]) -> None:
+    world, version, decision_id = waiting
+    path = world.ctx.objects.local_path(f"registry/versions/{version}/students/churn_signal/model.txt")
+    path.write_bytes(b"tree\nother")
+    with pytest.raises(RequestRefused, match="not the package that was judged"):
+        world.approve(decision_id)
+
+
+def test_an_expired_question_is_not_answered_afterwards(waiting: tuple[World, str, str]) -> None:
+    world, version, decision_id = waiting
+    signoff.conclude(world.settings, decision_id, "expired", None, "")
+    signoff.conclude(world.settings, decision_id, "expired", None, "")
+    with pytest.raises(RequestRefused, match="is expired"):
+        world.approve(decision_id)
+    assert len(world.rows("approval_expired")) == 1
+    assert releases.publish(world.ctx).facts["activated"] is False
+    assert world.state(version) == "expired"
+
+
+def test_nobody_is_asked_about_a_rejection(world: World, tmp_path: Path) -> None:
+    world.bootstrap(tmp_path)
+    decision_id = world.rows("promotion_decision")[0].payload["decision_id"]
+    with pytest.raises(RequestRefused, match="nobody is asked"):
+        signoff.open_approval(world.settings, decision_id)
+    with pytest.raises(RequestRefused, match="nobody was asked"):
+        world.approve(decision_id)
+
+
+def test_an_answer_just_in_time_counts(waiting: tuple[World, str, str]) -> None:
+    world, _, decision_id = waiting
+    hours = world.settings.schedules.signoff_hours
+    assert world.approve(decision_id, now=later(hours=hours - 0.1)).decision == "promote"
