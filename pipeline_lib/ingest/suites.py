@@ -25,6 +25,7 @@ Rules = Mapping[str, Expectation]
 Verdicts = list[dict[str, Any]]
 _IDENTIFIERS = {"customer_key", "customer_id", "event_id", "ncodpers"}
 _SHOWN = 3
+_TALKATIVE = ("great_expectations", "great_expectations.data_context.types.base")
 
 
 def judge(frames: Mapping[str, pl.DataFrame], suites: Mapping[str, Rules]) -> Verdicts:
@@ -74,11 +75,13 @@ def _judge_one(suite: str, rows: pl.DataFrame, rules: Rules) -> Verdicts:
 
 def _great_expectations() -> tuple[Any, Any]:
     """Imported late: three seconds, and warnings of its own dependencies that are not ours to fix."""
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(logging.WARNING)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import great_expectations as gx
         import great_expectations.expectations as expectations
-    for name in ("great_expectations", "great_expectations.data_context.types.base"):
+    for name in _TALKATIVE:  # its import sets levels of its own
         logging.getLogger(name).setLevel(logging.WARNING)
     return gx, expectations
 

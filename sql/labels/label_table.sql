@@ -1,7 +1,7 @@
 -- The label table: one row per labelled (customer, cutoff), one column per task; null = masked.
 -- Grain: customer_key, cutoff_date, ordered by cutoff_date, shuffle_key, customer_key.
 -- Units: binary 0/1; multiclass class index; product_stability 0..1; cross_sell_count log1p(products);
--- mcc_diversity_trend difference of logarithms. Parameter: $label_version.
+-- mcc_diversity_trend difference of logarithms. least() and greatest() skip nulls: hence the CASEs. Parameter: $label_version.
 -- Inputs: spine, churn, stability, additions, segment_label, next_mcc, diversity, shift, clip. Source: data.md 6.2.
 SELECT
     s.customer_key,
@@ -12,7 +12,7 @@ SELECT
     b.product_stability,
     g.segment_prediction,
     a.nba_primary,
-    least(ln(1 + a.additions), k.count_high) AS cross_sell_count,
+    CASE WHEN a.additions IS NOT NULL THEN least(ln(1 + a.additions), k.count_high) END AS cross_sell_count,
     a.will_acquire_deposits,
     a.will_acquire_investments,
     a.will_acquire_accounts,

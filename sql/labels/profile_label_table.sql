@@ -13,8 +13,21 @@ SELECT
     )::DOUBLE AS group_without_addition,
     count(*) FILTER (
         label_status <> 'mature'
-        AND coalesce(churn_signal, segment_prediction, nba_primary, next_mcc, top_mcc_shift, will_acquire_payments)
-            IS NOT NULL
+        AND (
+            churn_signal IS NOT NULL
+            OR product_stability IS NOT NULL
+            OR segment_prediction IS NOT NULL
+            OR nba_primary IS NOT NULL
+            OR cross_sell_count IS NOT NULL
+            OR will_acquire_deposits IS NOT NULL
+            OR will_acquire_investments IS NOT NULL
+            OR will_acquire_accounts IS NOT NULL
+            OR will_acquire_lending IS NOT NULL
+            OR will_acquire_payments IS NOT NULL
+            OR next_mcc IS NOT NULL
+            OR mcc_diversity_trend IS NOT NULL
+            OR top_mcc_shift IS NOT NULL
+        )
     )::DOUBLE AS labelled_but_not_mature,
     (count(*) FILTER (label_status = 'absent'))::DOUBLE / count(*) AS absent_share
 FROM label_table

@@ -28,8 +28,8 @@ PROFILE_COLUMNS = (
     "ind_actividad_cliente renta segmento"
 ).split()
 PRODUCT_CODES = (
-    "ahor_fin aval_fin cco_fin cder_fin cno_fin ctju_fin ctma_fin ctop_fin ctpp_fin deco_fin deme_fin dela_fin ecue_fin "
-    "fond_fin hip_fin plan_fin pres_fin reca_fin tjcr_fin valo_fin viv_fin nomina nom_pens recibo"
+    "ahor_fin aval_fin cco_fin cder_fin cno_fin ctju_fin ctma_fin ctop_fin ctpp_fin deco_fin deme_fin dela_fin "
+    "ecue_fin fond_fin hip_fin plan_fin pres_fin reca_fin tjcr_fin valo_fin viv_fin nomina nom_pens recibo"
 ).split()
 PRODUCT_COLUMNS = [f"ind_{code}_ult1" for code in PRODUCT_CODES]
 RAW_COLUMNS = [*PROFILE_COLUMNS, *PRODUCT_COLUMNS]
@@ -85,8 +85,8 @@ def _require_header(path: Path) -> None:
         missing = [n for n in RAW_COLUMNS if n not in names]
         extra = [n for n in names if n not in RAW_COLUMNS]
         raise SchemaError(
-            f"{path.name}: header has {len(names)} columns, expected the {len(RAW_COLUMNS)} of the contract in its order; "
-            f"missing {missing}, not in the contract {extra[:5]}"
+            f"{path.name}: header has {len(names)} columns, expected the {len(RAW_COLUMNS)} of the contract in its "
+            f"order; missing {missing}, not in the contract {extra[:5]}"
         )
 
 
@@ -114,9 +114,9 @@ def _day(path: Path, stamp: str, part: Path) -> date:
     try:
         day = date.fromisoformat(stamp)
     except ValueError:
-        line = pl.read_parquet(part, columns=["line_no"], hive_partitioning=False).get_column("line_no").min()
+        lines = pl.read_parquet(part, columns=["line_no"], hive_partitioning=False).get_column("line_no").sort()
         raise SchemaError(
-            f"{path.name}: fecha_dato in line {line} is {stamp!r}, expected a date like 2015-01-28"
+            f"{path.name}: fecha_dato in line {lines[0]} is {stamp!r}, expected a date like 2015-01-28"
         ) from None
     return day
 
