@@ -1,0 +1,78 @@
+"""Labels that a simple function of the features rebuilds (L05): no split and no cutoff can help against these."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from pipeline_lib.contracts.leakage.evidence import LabelView, spread
+from pipeline_lib.contracts.leakage.statistics import Floats, Ints, auc, one_hot, pearson, quantile_bins, ranks
+from pipeline_lib.contracts.leakage.text import finding
+from pipeline_lib.contracts.leakage.tree import out_of_fold
+from pipeline_lib.records import Finding
+from pipeline_lib.settings.leakage import Leakage
+
+
+def rebuilds_the_label(view: LabelView, limits: Leakage) -> Iterator[Finding]:
+    """L05: cross-validated depth-6 tree and least squares: AUC, macro F1 or R2 [0..1]."""
+    own = limits.derived
+    at = spread(np.arange(len(view.y)), own.tree_rows)
+    target, name, limit = _target(view, at, limits)
+    if target is None:
+        return
+    values = view.values[at]
+    binned = quantile_bins(ranks(values), own.tree_bins)
+    models = out_of_fold(binned, values, target, view.fold[at], own.tree_depth, own.tree_bins)
+    for model, predicted in zip(("tree", "least squares"), models, strict=True):
+        score = _score(view.kind, target, predicted)
+        if score >= limit:
+            message = f"a {model} of depth {own.tree_depth} over all features rebuilds the label"
+            message = message if model == "tree" else "a linear function of the features rebuilds the label"
+            columns = _strongest(view, at, target)
+            yield finding("L05", columns, f"{model} {name}", score, limit, message, label=view.name)
+
+
+def _target(view: LabelView, at: Ints, limits: Leakage) -> tuple[Floats | None, str, float]:
+    """Target [n, K], the name of the score and its limit; None when the label has one value only."""
+    own, y = limits.derived, view.y[at]
+    if len(np.unique(y)) < 2:
+        return None, "", 1.0
+    if view.kind == "regression":
+        return y[:, None], "R2", own.fail_r2
+    if view.kind == "binary":
+        rare = min(y.sum(), len(y) - y.sum())
+        return (y[:, None] if rare >= limits.min_class_rows else None), "AUC", own.fail_auc
+    return _pooled(y.astype(np.int64), own.tree_classes, limits.min_class_rows), "macro F1", own.fail_f1
+
+
+def _pooled(y: Ints, most: int, min_rows: int) -> Floats | None:
+    """One-hot of the most frequent classes, the others together in a last column if there are enough."""
+    values, counts = np.unique(y, return_counts=True)
+    kept = values[np.argsort(-counts, kind="stable")][: most - 1]
+    hot = one_hot(y, kept)
+    rest = 1 - hot.sum(axis=1, keepdims=True)
+    hot = np.hstack([hot, rest])
+    hot = hot[:, hot.sum(axis=0) >= min_rows]
+    return hot if hot.shape[1] >= 2 else None
+
+
+def _score(kind: str, target: Floats, predicted: Floats) -> float:
+    if kind == "regression":
+        residual = ((target - predicted) ** 2).sum()
+        return float(1 - residual / ((target - target.mean()) ** 2).sum())
+    if kind == "binary":
+        # The tree knows its direction; auc() takes the better one, which only matters below one half.
+        return float(auc(ranks(predicted), target)[0, 0])
+    known = target.sum(axis=1) > 0
+    truth, guess = target[known].argmax(axis=1), predicted[known].argmax(axis=1)
+    hits = np.array([(2 * ((truth == k) & (guess == k)).sum()) for k in range(target.shape[1])])
+    size = np.array([(truth == k).sum() + (guess == k).sum() for k in range(target.shape[1])])
+    return float((hits / np.maximum(size, 1)).mean())
+
+
+def _strongest(view: LabelView, at: Ints, target: Floats, count: int = 3) -> str:
+    """The features most correlated with the target, to start the search with."""
+    strength = np.abs(pearson(view.values[at], target)).max(axis=1)
+    best = np.argsort(-strength, kind="stable")[:count]
+    return ", ".join(view.names[i] for i in best)

@@ -1,0 +1,93 @@
+"""What was learnt, was learnt from train rows; columns are alive; nothing after the cutoff (L06, L08, L09, L13)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date
+from hashlib import sha256
+
+import numpy as np
+
+from pipeline_lib.contracts.leakage.frames import TrainingFrame
+from pipeline_lib.contracts.leakage.text import Verdict, finding
+from pipeline_lib.records import Finding
+from pipeline_lib.settings.leakage import Leakage
+
+
+def fitted_on_train(frame: TrainingFrame, limits: Leakage) -> Iterator[Finding]:
+    """L09: the fingerprint of everything fitted is that of the train rows."""
+    claimed, train = frame.schema["fitted_on"], frame.rows_of("train")
+    keys = frame.keys[train].select("customer_key", "cutoff_date").sort("customer_key", "cutoff_date")
+    found = {
+        "split": "train",
+        "rows": len(train),
+        "keys_sha256": sha256(keys.write_csv(include_header=False).encode()).hexdigest(),
+    }
+    for name, value in found.items():
+        if claimed.get(name) != value:
+            message = "features were fitted on other rows than the train rows"
+            yield finding("L09", "fitted_on", name, str(claimed.get(name)), str(value), message)
+    newest = claimed.get("max_event_date")
+    cutoff = keys["cutoff_date"].max()
+    if newest and isinstance(cutoff, date) and date.fromisoformat(newest) > cutoff:
+        message = "something was fitted on events after the last train cutoff"
+        yield finding("L09", "fitted_on", "max_event_date", newest, f"<= {cutoff}", message)
+
+
+def scaler_fitted_on_train(frame: TrainingFrame, limits: Leakage) -> Iterator[Finding]:
+    """L08: stored mean and standard deviation are those of the train rows (sample deviation, NaN left out)."""
+    train = frame.raw[frame.rows_of("train")]
+    for i, column in enumerate(frame.schema["columns"]):
+        mean, std = 0.0, 1.0
+        known = train[:, i].astype(np.float64)
+        known = known[~np.isnan(known)]
+        if column["kind"] == "num" and len(known) >= 2:
+            mean, std = float(known.mean()), float(known.std(ddof=1))
+            std = std if std >= frame.min_std else 1.0
+        for name, stored, expected in (("mean", column["mean"], mean), ("std", column["std"], std)):
+            gap = abs(stored - expected) / max(abs(mean), std)
+            if gap > limits.fitted.tolerance:
+                message = f"stored {stored:.6g}, train rows give {expected:.6g}"
+                what = f"relative difference of {name}"
+                yield finding("L08", column["name"], what, f"{gap:.3e}", limits.fitted.tolerance, message)
+
+
+def scaled_with_stored_scaler(frame: TrainingFrame, limits: Leakage) -> Iterator[Finding]:
+    """L08: x_norm is the stored scaling applied to feature_matrix, in every split, and finite (L13)."""
+    for i, column in enumerate(frame.schema["columns"]):
+        z = frame.raw[:, i].astype(np.float64)
+        if column["kind"] == "num":
+            z = np.clip((z - column["mean"]) / column["std"], -frame.clip_z, frame.clip_z)
+        z = np.where(np.isnan(z), column["fill"], z)
+        bad = int((~np.isfinite(frame.scaled[:, i])).sum())
+        if bad:
+            yield finding("L13", column["name"], "values not finite", bad, 0, "x_norm has NaN or infinite values")
+            continue
+        gap = float(np.abs(frame.scaled[:, i] - z).max(initial=0.0))
+        if gap > limits.fitted.transform_tolerance:
+            message = "x_norm was not made with the stored mean and standard deviation"
+            limit = limits.fitted.transform_tolerance
+            yield finding("L08", column["name"], "largest difference in x_norm", gap, limit, message)
+
+
+def columns_are_alive(frame: TrainingFrame, limits: Leakage) -> Iterator[Finding]:
+    """L13: a column has more than one value on train; a dead one of a generated group is a defect."""
+    train = frame.raw[frame.rows_of("train")]
+    for i, column in enumerate(frame.schema["columns"]):
+        _, counts = np.unique(train[:, i], return_counts=True)  # NaN counts as one value
+        top = float(counts.max() / len(train)) if len(train) else 1.0
+        if len(counts) <= 1 or top >= limits.fitted.top_share:
+            generated = column["group"] in limits.fitted.generated_groups
+            message = f"{len(counts)} distinct values on {len(train)} train rows; group {column['group']}"
+            verdict: Verdict = "FAIL" if generated else "WARN"
+            limit = limits.fitted.top_share
+            yield finding("L13", column["name"], "share of the top value", top, limit, message, verdict=verdict)
+
+
+def sequences_end_at_cutoff(frame: TrainingFrame, limits: Leakage) -> Iterator[Finding]:
+    """L06: no step of a sequence lies after the cutoff."""
+    late = int((frame.asof_gap < 0).sum())
+    if late:
+        worst = float(frame.asof_gap.min())
+        message = f"{late} rows have a step after their cutoff, the worst {-worst:.0f} days"
+        yield finding("L06", "asof_gap", "smallest days to the cutoff", worst, ">= 0", message)

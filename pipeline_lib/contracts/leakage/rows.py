@@ -1,0 +1,68 @@
+"""The same rows on both sides, and features that tell the sides apart (L02, L15)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import polars as pl
+
+from pipeline_lib.contracts.leakage.evidence import customer_folds, spread
+from pipeline_lib.contracts.leakage.frames import TrainingFrame
+from pipeline_lib.contracts.leakage.statistics import auc, auc_error, quantile_bins, ranks, without_nan
+from pipeline_lib.contracts.leakage.text import finding, graded
+from pipeline_lib.contracts.leakage.tree import out_of_fold
+from pipeline_lib.records import Finding
+from pipeline_lib.settings.leakage import Leakage
+
+
+def keys_are_unique(frame: TrainingFrame, limits: Leakage) -> Iterator[Finding]:
+    """L15: one feature row per customer and cutoff, and a customer on one side."""
+    repeated = frame.keys.group_by("customer_key", "cutoff_date").len().filter(pl.col("len") > 1)
+    if len(repeated):
+        message = "feature rows with the same customer and cutoff"
+        yield finding("L15", "customer_key, cutoff_date", "repeated keys", len(repeated), 0, message)
+
+
+def rows_do_not_repeat(frame: TrainingFrame, limits: Leakage) -> Iterator[Finding]:
+    """L15: share of val and test rows whose rounded features equal those of a train row [0..1]."""
+    own = limits.rows
+    known = set(_fingerprints(frame, "train", own.decimals, own.min_distinct))
+    for split in ("val", "test"):
+        prints = _fingerprints(frame, split, own.decimals, own.min_distinct)
+        if not prints:
+            continue
+        share = sum(value in known for value in prints) / len(prints)
+        if share > own.warn_share:
+            limit, verdict = graded(share > own.fail_share, own.fail_share, own.warn_share)
+            message = f"{split} rows that repeat a train row"
+            yield finding("L15", split, "share of repeated rows", share, limit, message, verdict=verdict)
+
+
+def sides_look_alike(frame: TrainingFrame, limits: Leakage) -> Iterator[Finding]:
+    """L02: at one cutoff, features cannot tell train customers from test customers (cross-validated AUC)."""
+    seen, unseen = frame.rows_of("test_seen"), frame.rows_of("test")
+    if min(len(seen), len(unseen)) < limits.min_rows:
+        return
+    rows = np.sort(np.concatenate([spread(seen, limits.derived.tree_rows), unseen]))
+    y = np.isin(rows, unseen).astype(np.float64)[:, None]
+    x = without_nan(frame.raw[rows])
+    binned = quantile_bins(ranks(x), limits.derived.tree_bins)
+    folds = customer_folds(frame, rows, limits.derived.folds)
+    tree, _ = out_of_fold(binned, x, y, folds, 3, limits.derived.tree_bins)
+    value = float(auc(ranks(tree), y)[0, 0])
+    noise = limits.noise_z * auc_error(int(y.sum()), int(len(y) - y.sum()))
+    if value > limits.order.warn_auc and value - 0.5 > noise:
+        failed = value > limits.order.fail_auc
+        limit, verdict = graded(failed, limits.order.fail_auc, limits.order.warn_auc)
+        message = f"{len(seen)} train customers and {len(unseen)} test customers at one cutoff differ"
+        yield finding("L02", "split", "adversarial AUC", value, limit, message, verdict=verdict)
+
+
+def _fingerprints(frame: TrainingFrame, split: str, decimals: int, min_distinct: int) -> list[bytes]:
+    """Bytes of the rounded rows of a split that have enough distinct raw values to name one customer."""
+    rows = frame.rows_of(split)
+    rounded = np.round(frame.scaled[rows], decimals) + np.float32(0.0)  # no negative zero
+    ordered = np.sort(np.nan_to_num(frame.raw[rows], nan=-1.0), axis=1)
+    distinct = 1 + (np.diff(ordered, axis=1) != 0).sum(axis=1)
+    return [row.tobytes() for row in rounded[distinct >= min_distinct]]

@@ -1,0 +1,109 @@
+"""Association of every feature with a label at once: arrays in, one number per feature out.
+
+X is [n, F], y is [n], Y is one-hot [n, K]. A constant column has association 0: it can carry nothing.
+"""
+
+from __future__ import annotations
+
+from math import erfc, sqrt
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+def without_nan(x: npt.NDArray[np.float32]) -> Floats:
+    """NaN becomes one value below all others of its column: being undefined may itself carry the label."""
+    values = x.astype(np.float64)
+    low = np.nan_to_num(np.nanmin(np.where(np.isnan(values), np.inf, values), axis=0), posinf=0.0)
+    filled: Floats = np.where(np.isnan(values), low[None, :] - 1.0, values)
+    return filled
+
+
+def ranks(x: Floats) -> Floats:
+    """Average ranks 1..n of every column [n, F]."""
+    columns = pl.DataFrame(x, orient="row").select(pl.all().rank("average"))
+    ranked: Floats = columns.to_numpy().astype(np.float64)
+    return ranked
+
+
+def one_hot(y: Ints, classes: Ints) -> Floats:
+    hot: Floats = (y[:, None] == classes[None, :]).astype(np.float64)
+    return hot
+
+
+def pearson(x: Floats, y: Floats) -> Floats:
+    """Correlation of every column of X with every column of y [F, K]."""
+    return _standard(x).T @ _standard(y) / len(x)
+
+
+def auc(ranked: Floats, y: Floats) -> Floats:
+    """ROC-AUC of every column against every class, the better direction [F, K]. Source: Mann-Whitney U."""
+    positives = y.sum(axis=0)
+    negatives = len(y) - positives
+    u = ranked.T @ y - positives * (positives + 1) / 2
+    both = positives * negatives
+    area = np.divide(u, both[None, :], out=np.full(u.shape, 0.5), where=both[None, :] > 0)
+    better: Floats = np.maximum(area, 1 - area)
+    return better
+
+
+def correlation_ratio(x: Floats, y: Floats) -> Floats:
+    """Eta: square root of the share of a column's variance that lies between the classes [F]."""
+    z = _standard(x)
+    count = y.sum(axis=0)
+    means = np.divide(z.T @ y, count, out=np.zeros((x.shape[1], y.shape[1])), where=count > 0)
+    eta: Floats = np.sqrt(np.clip((means**2 * count).sum(axis=1) / len(x), 0.0, 1.0))
+    return eta
+
+
+def quantile_bins(ranked: Floats, bins: int) -> Ints:
+    """Bin number by rank [n, F]; equal values share a bin."""
+    return np.minimum(((ranked - 0.5) / len(ranked) * bins).astype(np.int64), bins - 1)
+
+
+def information_share(binned: Ints, bins: int, y: Floats) -> Floats:
+    """I(x; y) / H(y) per column, corrected for the bias of small counts (Miller-Madow) [F]."""
+    n, classes = y.shape
+    code = y.argmax(axis=1)
+    marginal = y.mean(axis=0)
+    entropy = -np.sum(marginal[marginal > 0] * np.log(marginal[marginal > 0]))
+    if entropy <= 0:
+        return np.zeros(binned.shape[1])
+    out = np.empty(binned.shape[1])
+    for i in range(binned.shape[1]):
+        joint = np.bincount(binned[:, i] * classes + code, minlength=bins * classes).reshape(bins, classes) / n
+        x = joint.sum(axis=1)
+        seen = joint > 0
+        expected = np.outer(x, marginal)
+        found = np.sum(joint[seen] * np.log(joint[seen] / expected[seen]))
+        bias = (seen.sum() - (x > 0).sum() - (marginal > 0).sum() + 1) / (2 * n)
+        out[i] = max(found - max(bias, 0.0), 0.0) / entropy
+    return out
+
+
+def spearman(x: Floats, y: Floats) -> float:
+    """Rank correlation of two vectors; 0 when one is constant."""
+    both = ranks(np.stack([x, y], axis=1))
+    return float(pearson(both[:, :1], both[:, 1:])[0, 0])
+
+
+def two_sided_p(z: float) -> float:
+    """Probability of a standard normal at least as far from 0."""
+    return erfc(abs(z) / sqrt(2))
+
+
+def auc_error(positives: int, negatives: int) -> float:
+    """Standard error of an AUC when nothing tells the classes apart. Source: variance of Mann-Whitney U."""
+    return sqrt((positives + negatives + 1) / (12 * positives * negatives))
+
+
+def _standard(x: Floats) -> Floats:
+    centred = x - x.mean(axis=0)
+    scale = np.sqrt((centred**2).mean(axis=0))
+    out: Floats = np.zeros_like(centred)
+    np.divide(centred, scale, out=out, where=scale > 1e-12 * (1 + np.abs(x).max(axis=0)))
+    return out

@@ -1,0 +1,38 @@
+"""Findings in one form: what was measured, on what, against which limit."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pipeline_lib.records import Finding
+
+Verdict = Literal["FAIL", "WARN", "UNJUDGED"]
+
+
+def number(value: float) -> str:
+    """Four significant digits, at least four decimals below one."""
+    return f"{value:.4f}" if abs(value) < 1000 else f"{value:.6g}"
+
+
+def finding(
+    check: str,
+    column: str,
+    statistic: str,
+    value: float | int | str,
+    limit: float | int | str,
+    message: str,
+    *,
+    label: str = "",
+    verdict: Verdict = "FAIL",
+) -> Finding:
+    """A Finding with its numbers as text."""
+    return Finding(check, column, statistic, _text(value), _text(limit), message, label, verdict)
+
+
+def graded(failed: bool, fail: float, warn: float) -> tuple[float, Verdict]:
+    """The limit that was crossed, and its verdict."""
+    return (fail, "FAIL") if failed else (warn, "WARN")
+
+
+def _text(value: float | int | str) -> str:
+    return number(value) if isinstance(value, float) else str(value)
