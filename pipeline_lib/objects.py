@@ -192,7 +192,10 @@ class LocalObjects(Objects):
 
     def _target(self, key: str) -> Path:
         path = self._path(key)
+        new = [folder for folder in path.parents if not folder.exists()]
         path.parent.mkdir(parents=True, exist_ok=True)
+        for folder in new:
+            _fsync(folder.parent)  # or the folder, with all in it, may be gone after a power cut
         return path
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -325,7 +325,7 @@ def _rewrite(scene: Scene, change: _Change, *, key: bytes | None = None, rehash:
                 made, prev = canonical_bytes(body), body["entry_hash"]
             lines.append(made)
         scene.write(name, lines)
-        head = replace(head, entry_hash=prev, key=chain.evolve(head.key or b""))
+        head = head._replace(entry_hash=prev, key=chain.evolve(head.key or b""))
 
 
 def _again(scene: Scene, identity: Chain, head: segment.Head, row: line.Line, idem: str) -> tuple[bytes, segment.Head]:

@@ -19,9 +19,9 @@ from pipeline_lib.keys import KeyFolder
 from pipeline_lib.objects import Objects
 
 FOLDER = "seg"
+_HAS_ACTION = b'{"action_id":"'
+"""How a payload of log_operation begins when it belongs to an action: ``action_id`` sorts first."""
 _KEY = re.compile(r"seg/([^/]+)/([0-9]{10})/([0-9]{12})\.jsonl")
-_ACTION = re.compile(rb'"action_id":"([^"\\]+)"')
-_PHASE = re.compile(rb'"phase":"(intent|done|failed)"')
 
 
 class RowFact(NamedTuple):
@@ -36,7 +36,7 @@ class RowFact(NamedTuple):
     request_id: str | None
     prediction_id: str | None
     action: tuple[str, str] | None
-    """``action_id`` and ``phase`` of a two-phase action."""
+    """``action_id`` and ``phase`` of an operation."""
 
 
 @dataclass(frozen=True)
@@ -170,11 +170,18 @@ def _not_canonical(data: bytes, first: int) -> list[Fault]:
     ]
 
 
+def _action(found: line.Line) -> tuple[str, str] | None:
+    try:
+        payload = found.payload_dict()
+    except (ValueError, RecursionError):
+        return None  # altered: V02 names it
+    return str(payload.get("action_id")), str(payload.get("phase"))
+
+
 def _fact(key: str, found: line.Line) -> RowFact:
     action = None
-    if found.log_table == "log_operation":
-        action_id, phase = _ACTION.search(found.payload), _PHASE.search(found.payload)
-        action = (action_id[1].decode(), phase[1].decode()) if action_id and phase else None
+    if found.log_table == "log_operation" and found.payload.startswith(_HAS_ACTION):
+        action = _action(found)
     return RowFact(
         key,
         found.seq,

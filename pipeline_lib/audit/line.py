@@ -22,18 +22,18 @@ MAX_PAYLOAD = 64 * 1024
 MAX_HEADER = 4 * 1024
 """Header with hashes [bytes]. Source: audit.md C10."""
 
-_HEX = rb'"([0-9a-f]{64})"'
-_TEXT = rb'"((?:[^"\\\x00-\x1f]|\\["\\bfnrt]|\\u00[01][0-9a-f])*)"'
-_WORD = rb'"([a-z0-9_]+)"'
-_NUMBER = rb"(0|[1-9][0-9]{0,15})"
-_MAYBE = rb"(?:null|" + _TEXT + rb")"
-_TIME = rb'"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z)"'
+_HEX = r'"([0-9a-f]{64})"'
+_TEXT = r'"([^"\\\x00-\x1f]*+(?:\\(?:["\\bfnrt]|u00[01][0-9a-f])[^"\\\x00-\x1f]*+)*+)"'
+_WORD = r'"([a-z0-9_]+)"'
+_NUMBER = r"(0|[1-9][0-9]{0,15})"
+_MAYBE = r"(?:null|" + _TEXT + r")"
+_TIME = r'"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z)"'
 _LINE = re.compile(
-    rb'\{"entry_hash":' + _HEX + rb',"header":(\{"canon":"c1","clock":"(ok|adjusted|suspect)","content_hash":' + _HEX
-    + rb',"epoch":' + _NUMBER + rb',"event":' + _WORD + rb',"idem":' + _TEXT + rb',"key_id":' + _TEXT
-    + rb',"log_table":' + _WORD + rb',"origin":' + _TEXT + rb',"prediction_id":' + _MAYBE + rb',"prev_hash":' + _HEX
-    + rb',"request_id":' + _MAYBE + rb',"schema":' + _NUMBER + rb',"seg":' + _NUMBER + rb',"seq":' + _NUMBER
-    + rb',"ts":' + _TIME + rb',"writer_id":' + _TEXT + rb'\}),"hmac":' + _HEX + rb',"payload":(\{.*\})\}',
+    r'\{"entry_hash":' + _HEX + r',"header":(\{"canon":"c1","clock":"(ok|adjusted|suspect)","content_hash":' + _HEX
+    + r',"epoch":' + _NUMBER + r',"event":' + _WORD + r',"idem":' + _TEXT + r',"key_id":' + _TEXT
+    + r',"log_table":' + _WORD + r',"origin":' + _TEXT + r',"prediction_id":' + _MAYBE + r',"prev_hash":' + _HEX
+    + r',"request_id":' + _MAYBE + r',"schema":' + _NUMBER + r',"seg":' + _NUMBER + r',"seq":' + _NUMBER
+    + r',"ts":' + _TIME + r',"writer_id":' + _TEXT + r'\}),"hmac":' + _HEX + r',"payload":(\{.*\})\}',
     re.DOTALL,
 )  # fmt: skip
 
@@ -105,31 +105,31 @@ def seal(header: Mapping[str, Any], payload: bytes, key: bytes) -> tuple[bytes, 
 
 def parse(raw: bytes) -> Line:
     """Take one stored line apart; raises ValueError when it does not have the one admitted form."""
-    found = _LINE.fullmatch(raw)
+    found = _LINE.fullmatch(raw.decode())
     if found is None:
         raise ValueError(f"not a line of the record: {raw[:80]!r}")
     g = found.groups()
     return Line(
-        entry_hash=g[0].decode(),
-        header=g[1],
-        clock=g[2].decode(),
-        content_hash=g[3].decode(),
+        entry_hash=g[0],
+        header=g[1].encode(),
+        clock=g[2],
+        content_hash=g[3],
         epoch=int(g[4]),
-        event=g[5].decode(),
+        event=g[5],
         idem=_text(g[6]),
         key_id=_text(g[7]),
-        log_table=g[8].decode(),
+        log_table=g[8],
         origin=_text(g[9]),
-        prediction_id=None if g[10] is None else _text(g[10]),
-        prev_hash=g[11].decode(),
-        request_id=None if g[12] is None else _text(g[12]),
+        prediction_id=g[10] and _text(g[10]),
+        prev_hash=g[11],
+        request_id=g[12] and _text(g[12]),
         schema=int(g[13]),
         seg=int(g[14]),
         seq=int(g[15]),
-        ts=g[16].decode(),
+        ts=g[16],
         writer_id=_text(g[17]),
-        hmac=g[18].decode(),
-        payload=g[19],
+        hmac=g[18],
+        payload=g[19].encode(),
     )
 
 
@@ -148,8 +148,6 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return body
 
 
-def _text(raw: bytes) -> str:
+def _text(inner: str) -> str:
     """A JSON string's content; decoding only when something is escaped."""
-    if b"\\" in raw:
-        return str(json.loads(b'"' + raw + b'"'))
-    return raw.decode("utf-8")
+    return str(json.loads(f'"{inner}"')) if "\\" in inner else inner

@@ -231,7 +231,7 @@ def intents_closed(facts: Facts) -> Check:
     for row in facts.reading.facts:
         if row.action and row.action[1] == "intent":
             opened[row.action[0]] = row
-        elif row.action:
+        elif row.action and row.action[1] in ("done", "failed"):
             closed.add(row.action[0])
     limit_us = facts.max_intent_minutes * 60 * 1_000_000
     found = [

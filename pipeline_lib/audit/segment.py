@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -37,8 +37,7 @@ class Entry:
     prediction_id: str | None = None
 
 
-@dataclass(frozen=True)
-class Head:
+class Head(NamedTuple):
     """Where a chain stands: its last entry and what the next segment needs."""
 
     seg: int
@@ -102,12 +101,12 @@ def build(
     for offset, (entry, salt) in enumerate(zip(entries, salts, strict=True)):
         catalogue.check(entry.log_table, entry.event, entry.payload)
         payload = canonical_bytes({**entry.payload, catalogue.SALT: salt})
-        at = replace(at, seq=at.seq + 1, ts=timestamp(first_us + offset))
+        at = at._replace(seq=at.seq + 1, ts=timestamp(first_us + offset))
         header = _header(identity, at, entry, chain.content_hash(payload), key_id, clock)
         raw, entry_hash = line.seal(header, payload, head.key)
-        at = replace(at, entry_hash=entry_hash)
+        at = at._replace(entry_hash=entry_hash)
         lines.append(raw)
-    return b"\n".join(lines) + b"\n", replace(at, seg=head.seg + 1, key=chain.evolve(head.key))
+    return b"\n".join(lines) + b"\n", at._replace(seg=head.seg + 1, key=chain.evolve(head.key))
 
 
 def walk(identity: Chain, head: Head, data: bytes) -> tuple[list[line.Line], Head, list[Fault]]:
@@ -135,9 +134,9 @@ def walk(identity: Chain, head: Head, data: bytes) -> tuple[list[line.Line], Hea
             at = _after_gap(at, found)
         faults.extend(_faults(identity, at, found))
         lines.append(found)
-        at = replace(at, seq=found.seq, entry_hash=found.entry_hash, ts=found.ts)
+        at = Head(at.seg, found.seq, found.entry_hash, found.ts, at.key)
     entry_hash = at.entry_hash if whole else _UNKNOWN
-    after = replace(at, seg=at.seg + 1, entry_hash=entry_hash, key=at.key and chain.evolve(at.key))
+    after = at._replace(seg=at.seg + 1, entry_hash=entry_hash, key=at.key and chain.evolve(at.key))
     return lines, after, faults
 
 
@@ -238,7 +237,7 @@ def _after_gap(at: Head, found: line.Line) -> Head:
     skipped = found.seg - at.seg
     if not 0 < skipped < found.seq - at.seq or skipped > _MAX_SKIPPED:
         return at
-    return replace(at, seg=found.seg, key=evolved(at, skipped))
+    return at._replace(seg=found.seg, key=evolved(at, skipped))
 
 
 def _error(identity: Chain, fault: Fault) -> AuditError:

@@ -1,6 +1,7 @@
 """Verification: intact is said of a whole record only; every injected case is found, where it is."""
 
 import json
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -188,6 +189,40 @@ def test_an_intent_without_outcome_is_found_after_its_time(config: Settings, key
     found = session.verification(config)
     assert [(f.code, f.seq) for f in found.findings] == [("INTENT_OPEN", 3)]
     assert found.verdict == "INCOMPLETE"
+
+
+def test_an_action_recorded_in_one_row_closes_no_intent(config: Settings, keys: KeyFolder, beat: Beat) -> None:
+    past = segment.micros("2026-01-01T00:00:00.000000Z")
+    writer = log.Writer.open(
+        session.store(config), keys, origin=session.origin(config), key_id=config.audit.key_id, service="publish",
+        now_us=lambda: past,
+    )  # fmt: skip
+    hidden = {"phase": "done"}
+    writer.append([beat("i-1", phase="intent", action_id="swap-1", details=hidden), beat("i-2", action_id="swap-1")])
+    session.commit(config)
+    assert session.verification(config).codes() == {"INTENT_OPEN"}
+
+
+def test_writing_while_verifying_is_never_mistaken_for_tampering(config: Settings, beat: Beat) -> None:
+    session.record_once(config, "test", [beat("first")])
+    session.commit(config)
+    verdicts = []
+    writer, stop = session.writer(config, "test"), threading.Event()
+
+    def write() -> None:
+        number = 0
+        while not stop.is_set():
+            number += 1
+            writer.append([beat(f"i-{number}")])
+            session.record_once(config, "test", [beat(f"j-{number}")])
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    for _ in range(15):
+        verdicts.append(verify.examine(config, with_store=False).verdict)
+    stop.set()
+    thread.join()
+    assert set(verdicts) == {"INTACT"}
 
 
 def test_a_time_after_the_checkpoint_is_a_notice_only(config: Settings, keys: KeyFolder, beat: Beat) -> None:
