@@ -90,7 +90,9 @@ def bootstrap(package: Package, expected: Sequence[str], smoke: str | None, need
     served = f"; below the fidelity floor and answered by a lower layer: {names}" if failed else ""
     if needs_signoff:
         return Answer("BOOTSTRAP_SIGNOFF", f"no champion yet; the policy asks for a sign-off{served}", "await_signoff")
-    return Answer("NO_CHAMPION", f"no champion yet: the first version serves{served}", "bootstrap", value=[t.name for t in failed])
+    return Answer(
+        "NO_CHAMPION", f"no champion yet: the first version serves{served}", "bootstrap", value=[t.name for t in failed]
+    )
 
 
 def fidelity(package: Package, expected: Sequence[str], max_kl: float) -> Answer:

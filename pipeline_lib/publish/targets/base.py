@@ -34,7 +34,7 @@ class Target(ABC):
 
     @abstractmethod
     def serving(self) -> str | None:
-        """The version that serves, None when nothing does."""
+        """The version that serves, None when nothing does; what is not ours is named in the target's own words."""
 
     @abstractmethod
     def check(self, version: str) -> None:

@@ -68,7 +68,9 @@ class LambdaTarget(Target):
     def serving(self) -> str | None:
         with self._translated("read"):
             number = self._alias()
-            return None if number is None else _version_of(self._versions()[number])
+            if number is None:
+                return None
+            return _version_of(self._versions().get(number, f"{number} which is no version of ours"))
 
     def check(self, version: str) -> None:
         with self._translated("check"):

@@ -177,7 +177,9 @@ class World:
 
 def write_package(folder: Path, monday: date, tweaks: Tweaks, keys: KeyFolder) -> dict[str, Any]:
     """A signed package folder with a manifest as the packager writes it."""
-    tasks = [_task(name, tweaks) for name in (*BINARY, *CLASSES, *REGRESSION, *tweaks.extra) if name not in tweaks.without]
+    tasks = [
+        _task(name, tweaks) for name in (*BINARY, *CLASSES, *REGRESSION, *tweaks.extra) if name not in tweaks.without
+    ]
     reports = {t["name"]: {"metrics": {"kl": tweaks.kl.get(t["name"], 0.05)}} for t in tasks if t["route"] == "distil"}
     content = {"reports/fidelity.json": json.dumps({"tasks": reports}).encode()}
     content |= {f"students/{t['name']}/model.txt": b"tree\nversion=v4\n" for t in tasks if t["serve_layer"] < 3}

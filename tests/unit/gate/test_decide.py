@@ -5,10 +5,11 @@ from __future__ import annotations
 from decimal import Decimal
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from pipeline_lib.errors import GateCannotJudge
-from pipeline_lib.gate import compare, evidence
+from pipeline_lib.gate import compare, evidence, signoff
 from pipeline_lib.gate.trial import judge, limits_of
 from pipeline_lib.publish import release as releases
 from pipeline_lib.registry import rows, states, versions
@@ -40,8 +41,6 @@ def test_a_rerun_after_the_champion_moved_replays_the_verdict(world: World, tmp_
 
 
 def test_a_dry_run_has_no_effect_and_replays(world: World, tmp_path: Path) -> None:
-    version = world.challenge(tmp_path, champion=None) if world.seen.version else None
-    assert version is None
     world.package(Tweaks(), tmp_path)
     world.score(Tweaks(), None)
     first = world.judge("dry_run")
@@ -101,8 +100,6 @@ def test_too_few_rows_or_tasks_are_an_error_and_no_verdict(world: World, tmp_pat
 
 
 def test_a_repeated_customer_is_refused(world: World, tmp_path: Path) -> None:
-    import polars as pl
-
     world.bootstrap(tmp_path)
     world.challenge(tmp_path)
     scores = world.ctx.read("score")
@@ -132,8 +129,6 @@ def test_bootstrap_can_be_made_to_wait_for_a_human(world: World, tmp_path: Path)
     careful.score(Tweaks(), None)
     facts = careful.judge()
     assert (facts["decision"], facts["reason_code"]) == ("await_signoff", "BOOTSTRAP_SIGNOFF")
-    from pipeline_lib.gate import signoff
-
     signoff.open_approval(careful.settings, facts["decision_id"])
     careful.approve(facts["decision_id"])
     releases.publish(careful.ctx)
@@ -141,8 +136,6 @@ def test_bootstrap_can_be_made_to_wait_for_a_human(world: World, tmp_path: Path)
 
 
 def test_the_form_shows_every_number_and_the_deadline(world: World, tmp_path: Path) -> None:
-    from pipeline_lib.gate import signoff
-
     world.bootstrap(tmp_path)
     _, decision_id = world.await_approval(tmp_path)
     text = signoff.open_approval(world.settings, decision_id)

@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 from pipeline_lib import settings
-from pipeline_lib.errors import ActivationFailed, AppendFailed, GateCannotJudge, RequestRefused, SettingsError, StoreError
+from pipeline_lib.errors import (
+    ActivationFailed,
+    AppendFailed,
+    GateCannotJudge,
+    RequestRefused,
+    SettingsError,
+    StoreError,
+)
 from pipeline_lib.gate import compare, force, signoff
 from pipeline_lib.gate.ladder import Opinion
 from pipeline_lib.gate.significance import OneSided
@@ -61,7 +68,9 @@ def competition(
     old = old or {name: packaged(name) for name in KINDS}
     new = new or {name: packaged(name) for name in KINDS}
     sets = compare.task_sets(list(KINDS), list(KINDS), old, new, ())
-    better = {name: value + gained if name[:2] in ("t0", "t1", "t2", "t3") else value for name, value in CHAMPION.items()}
+    better = {
+        name: value + gained if name[:2] in ("t0", "t1", "t2", "t3") else value for name, value in CHAMPION.items()
+    }
     harms = {name: OneSided(0.0, 0.001, 0.0, harm_p if name == "t0" else 0.9, 100) for name in sets.compared}
     gain = OneSided(gained, 0.001, 1.0, p, 100)
     return compare.compete(KINDS, sets, champion or CHAMPION, {**better, **changed}, gain, harms, LIMITS)
@@ -401,7 +410,13 @@ def unknown_version_is_forced(world: World, tmp: Path) -> str:
 
 @scenario("36", "refused x5")
 def force_without_reason_or_operator(world: World, tmp: Path) -> str:
-    bad = [{"reason": ""}, {"reason": "test test test"}, {"reason": "aaaaaaaaaaaa"}, {"reason": "x" * 501}, {"operator": " "}]
+    bad = [
+        {"reason": ""},
+        {"reason": "test test test"},
+        {"reason": "aaaaaaaaaaaa"},
+        {"reason": "x" * 501},
+        {"operator": " "},
+    ]
     refused = [refusal(lambda given=given: world.force("v1", **given)) for given in bad]  # type: ignore[misc]
     assert len(world.rows("force_promote_refused")) == len(bad)
     return f"refused x{len(refused)}"
@@ -444,7 +459,9 @@ def quarantined_version_is_forced(world: World, tmp: Path) -> str:
 def champion_is_forced(world: World, tmp: Path) -> str:
     decision, receipt = world.force(world.bootstrap(tmp))
     releases.release(world.settings, decision, receipt)
-    return f"{decision.reason_code}, {len(world.rows('promotion_decision'))} verdict, generation {world.seen.generation}"
+    return (
+        f"{decision.reason_code}, {len(world.rows('promotion_decision'))} verdict, generation {world.seen.generation}"
+    )
 
 
 @scenario("41", "one decision")
@@ -588,7 +605,9 @@ def new_version_does_not_answer(world: World, tmp: Path) -> str:
     assert world.seen.version == first == world.target.serving()
     assert world.seen.generation == 3
     phases = [row.payload["phase"] for row in world.rows("manifest_swap")]
-    return f"ActivationFailed, former version serves, manifest_swap {phases[-1] if 'failed' not in phases else 'failed'}"
+    return (
+        f"ActivationFailed, former version serves, manifest_swap {phases[-1] if 'failed' not in phases else 'failed'}"
+    )
 
 
 @scenario("53", "superseded, pending_approval")

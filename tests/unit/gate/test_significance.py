@@ -29,7 +29,9 @@ def test_auc_is_the_share_of_ordered_pairs(labels: list[float], scores: list[flo
 
 
 @given(labels=LABELS, scores=SCORES)
-def test_influences_of_auc_sum_to_nothing_and_are_zero_where_unlabelled(labels: list[float], scores: list[float]) -> None:
+def test_influences_of_auc_sum_to_nothing_and_are_zero_where_unlabelled(
+    labels: list[float], scores: list[float]
+) -> None:
     y, s = np.array(labels), np.array(scores)
     influence = metrics.auc_influence(y, s)
     if math.isnan(metrics.auc(y, s)):

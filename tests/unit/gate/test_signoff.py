@@ -20,8 +20,14 @@ def waiting(world: World, tmp_path: Path) -> tuple[World, str, str]:
 
 def test_a_decline_is_a_verdict_of_its_own(waiting: tuple[World, str, str]) -> None:
     world, version, decision_id = waiting
-    decision = signoff.conclude(world.settings, decision_id, "Reject", "risk.officer", "The lending gain is not plausible")
-    assert (decision.decision, decision.reason_code, decision.operator) == ("reject", "DECLINED_BY_REVIEWER", "risk.officer")
+    decision = signoff.conclude(
+        world.settings, decision_id, "Reject", "risk.officer", "The lending gain is not plausible"
+    )
+    assert (decision.decision, decision.reason_code, decision.operator) == (
+        "reject",
+        "DECLINED_BY_REVIEWER",
+        "risk.officer",
+    )
     assert world.state(version) == "rejected"
     assert len(world.rows("promotion_decision")) == 3
     assert releases.publish(world.ctx).facts["activated"] is False

@@ -142,7 +142,11 @@ def test_nothing_else_in_the_library_names_the_pointer_object() -> None:
     """Writers need its key or its signing purpose; both are written in one module only."""
     for path in sorted(LIBRARY.rglob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
-        docs = {ast.get_docstring(node, clean=False) for node in ast.walk(tree) if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef)}
+        docs = {
+            ast.get_docstring(node, clean=False)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef)
+        }
         texts = [n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
         named = [text for text in texts if "champion.json" in text and text not in docs]
         callers = [n for n in ast.walk(tree) if isinstance(n, ast.Attribute) and n.attr in {"swap", "restore"}]

@@ -81,7 +81,9 @@ def test_a_flawed_folder_is_not_registered(world: World, tmp_path: Path, flaw: C
 
 
 @pytest.mark.parametrize("flaw", FLAWS, ids=lambda flaw: flaw.__name__)
-def test_a_version_that_was_touched_does_not_verify(registered: tuple[World, str], flaw: Callable[[Path], None]) -> None:
+def test_a_version_that_was_touched_does_not_verify(
+    registered: tuple[World, str], flaw: Callable[[Path], None]
+) -> None:
     world, version = registered
     flaw(world.ctx.objects.local_path(f"registry/versions/{version}/manifest.json").parent)
     with pytest.raises((ManifestMismatch, SignatureInvalid, ObjectMissing)):
