@@ -11,6 +11,9 @@ ARGUMENTS = {
     errors.GateCannotJudge: ("BUNDLE_STALE", "nine days old"),
     errors.ManifestMismatch: ("differs", ["a"], ["b"], ["c"]),
     errors.ChainBroken: ("link", 3),
+    errors.NotIntact: ("INCOMPLETE", {"verdict": "INCOMPLETE"}),
+    errors.Tampered: ("TAMPERED", {"verdict": "TAMPERED"}),
+    errors.NotVerified: ("INCOMPLETE", {"verdict": "INCOMPLETE"}),
     errors.ReportIncomplete: ("unknown clauses", ["IV.2"]),
 }
 
