@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from pipeline_lib.settings.base import Section
 
 ExpertName = Literal["deepfm", "lightgcn", "hgcn", "temporal", "perslay", "causal", "optimal_transport"]
-BuiltExpert = Literal["deepfm", "lightgcn", "temporal", "causal", "optimal_transport"]
+BuiltExpert = Literal["deepfm", "lightgcn", "temporal"]
 
 
 class DeepFM(Section):

@@ -62,10 +62,10 @@ class Frame:
         return torch.from_numpy(np.flatnonzero(inside))
 
     def batch(self, rows: Tensor) -> Batch:
-        """The newest ``max_steps`` steps of each row, right-padded with zeros."""
+        """The newest ``max_steps`` steps of each row, right-padded with zeros to the longest of the batch."""
         end = self.offsets[rows + 1]  # (B,)
         length = (end - self.offsets[rows]).clamp(max=self.max_steps)
-        place = torch.arange(self.max_steps)  # (L,)
+        place = torch.arange(max(1, int(length.max())))  # (L,)
         valid = place < length[:, None]  # (B, L)
         at = ((end - length)[:, None] + place).where(valid, torch.zeros(()).long())
         steps = self.values[at] * valid[..., None]  # (B, L, C)
@@ -76,7 +76,7 @@ class Frame:
 
 
 def read_frame(features: StageOutput, labels: StageOutput, inputs: Inputs, tasks: Sequence[TaskSpec]) -> Frame:
-    """Join the four tables by position, and the labels by key.
+    """Join the feature tables by position, and the labels by key.
 
     Raises:
         SchemaError: tables disagree on rows, a value is not finite, or a class is out of range.
@@ -84,14 +84,14 @@ def read_frame(features: StageOutput, labels: StageOutput, inputs: Inputs, tasks
     x_norm = pl.read_parquet(features.path("x_norm.parquet"))
     sequences = pl.read_parquet(features.path("sequences.parquet"))
     edges = pl.read_parquet(features.path("edges.parquet"))
-    for name, table in {"sequences": sequences, "edges": edges}.items():
-        if not table.select(KEYS).equals(x_norm.select(KEYS)):
-            raise SchemaError(f"{name}.parquet: rows differ from those of x_norm.parquet")
-    keys = x_norm.select([*KEYS, "split", "part"])
+    keys = pl.read_parquet(features.path("feature_matrix.parquet"), columns=[*KEYS, "split", "part"])
+    for name, table in {"x_norm": x_norm, "sequences": sequences, "edges": edges}.items():
+        if not table.select(KEYS).equals(keys.select(KEYS)):
+            raise SchemaError(f"{name}.parquet: rows differ from those of feature_matrix.parquet")
     values, days, offsets, gap = _ragged(sequences, inputs.channels)
     return Frame(
         keys=keys,
-        x=_matrix(x_norm.drop([*KEYS, "split", "part"]), "x_norm.parquet", inputs.columns),
+        x=_matrix(x_norm.drop(KEYS), "x_norm.parquet", inputs.columns),
         edges=_matrix(edges.drop(KEYS), "edges.parquet", inputs.items),
         values=values,
         days=days,

@@ -12,7 +12,9 @@ With R~ = D_u^-1/2 R D_i^-1/2 a customer with normalised row r_u sees, over the 
 Input (B, I) edges, output (B, out_dim). How ours differs: inductive. The paper learns an embedding per customer, so
 that a customer unseen in training has none and the table grows with the bank; we keep only the items' embeddings
 E0, for which the customer's even hops (which start from customer embeddings) vanish. A customer is whatever its row
-says, whenever it arrives. E0 is trained by the teacher's tasks and not by BPR, and edge weights may differ from 1.
+says, whenever it arrives. Rows are centred on the mean train row and scaled to unit spread: what all customers share
+tells no two apart, and an entry of r_u is of the order 1 / sqrt(train rows), too small for a layer with a bias. E0
+is trained by the teacher's tasks and not by BPR; edge weights may differ from 1.
 """
 
 from __future__ import annotations
@@ -35,6 +37,8 @@ def build(inputs: Inputs, options: settings.LightGCN) -> LightGCN:
 class LightGCN(Expert):
     item_scale: Tensor
     two_hop: Tensor
+    usual: Tensor
+    spread: Tensor
 
     def __init__(self, items: int, item_dim: int, hops: int, hidden: int, out_dim: int, dropout: float) -> None:
         super().__init__()
@@ -45,6 +49,8 @@ class LightGCN(Expert):
         self.items = nn.Parameter(torch.randn(items, item_dim))  # E0
         self.register_buffer("item_scale", torch.zeros(items))  # D_i^-1/2
         self.register_buffer("two_hop", torch.zeros(items, items))  # S
+        self.register_buffer("usual", torch.zeros(items))  # mean train row
+        self.register_buffer("spread", torch.ones(()))  # root mean square distance of train rows from it
         self.skip = nn.Linear(item_dim, out_dim)
         self.mlp = nn.Sequential(
             nn.Linear(item_dim, hidden),
@@ -69,6 +75,8 @@ class LightGCN(Expert):
         self.item_scale.copy_(_inverse_root(train_edges.double().sum(0)))
         rows = self._row(train_edges.double())  # R~ (N, I)
         self.two_hop.copy_(rows.T @ rows)
+        self.usual.copy_(rows.mean(0))
+        self.spread.copy_((rows - rows.mean(0)).square().sum(1).mean().sqrt().clamp(min=1e-6))
 
     def forward(self, batch: Batch) -> ExpertOut:
         with in_float32(batch.x.device):
@@ -77,7 +85,8 @@ class LightGCN(Expert):
             for _ in range(self._hops - 1):
                 hop = self.two_hop @ hop
                 table = table + hop
-            u = self._row(batch.edges) @ (table / self._hops)  # (B, I) @ (I, d) -> (B, d)
+            row = (self._row(batch.edges) - self.usual) / self.spread  # (B, I)
+            u = row @ (table / self._hops)  # (B, I) @ (I, d) -> (B, d)
         return ExpertOut(self.norm(self.skip(u) + self.mlp(u)))  # (B, out_dim)
 
     def available(self, batch: Batch) -> Tensor:

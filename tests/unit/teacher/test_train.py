@@ -2,12 +2,251 @@
 
 from __future__ import annotations
 
-from pipeline_lib.runs import RunContext
-from pipeline_lib.teacher.train import train
+import json
+from collections.abc import Callable
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from pipeline_lib.errors import ManifestMismatch, SchemaError, SettingsError, TrainingDiverged
+from pipeline_lib.runs import Out, RunContext, StageOutput
+from pipeline_lib.teacher.checkpoint import load_checkpoint
+from pipeline_lib.teacher.loop import require_finite
+from pipeline_lib.teacher.predict import predict
+from pipeline_lib.teacher.resume import Progress
+from pipeline_lib.teacher.train import pick_device, train
+from tests.unit.teacher.bank import TASKS, World, read_frame_of
+
+Maker = Callable[..., RunContext]
 
 
-def test_smoke(context: RunContext, caplog) -> None:
-    caplog.set_level("INFO")
-    out = train(context)
-    print(out.facts)
-    print(caplog.text)
+def digests(out: StageOutput) -> dict[str, str]:
+    return {entry.path.split("/", 1)[1]: entry.sha256 for entry in out.manifest.outputs}
+
+
+def rewritten(ctx: RunContext, stage: str, name: str, change: Callable[[pl.DataFrame], pl.DataFrame]) -> None:
+    """Publish a stage again with one table changed."""
+    old = ctx.read(stage)
+
+    def make(out: Out) -> None:
+        for file in old.names():
+            if file == name:
+                change(pl.read_parquet(old.path(file))).write_parquet(out.path(file))
+            else:
+                out.path(file).write_bytes(old.path(file).read_bytes())
+        out.facts.update(old.facts)
+
+    ctx.produce(stage, make, sources={"source:edit": name})
+
+
+def test_the_stage_writes_what_the_contract_names(trained: RunContext) -> None:
+    out = trained.read("teacher")
+    assert sorted(out.names()) == sorted(
+        ["checkpoint/weights.safetensors", "checkpoint/model.json", "metrics.json", "curves.png",
+         "soft_labels.parquet", "soft_labels.json", "gate_weights.parquet"]
+    )  # fmt: skip
+    labels = pl.read_parquet(out.path("soft_labels.parquet"))
+    keys = pl.read_parquet(trained.read("features").path("feature_matrix.parquet"))
+    assert labels.select("customer_key", "cutoff_date").equals(keys.select("customer_key", "cutoff_date"))
+    expected = ["customer_key", "cutoff_date"]
+    for name in [n for n in trained.settings.tasks.tasks if n in TASKS]:
+        ways = [f"_{k}" for k in range(len(TASKS[name]["classes"]))] or [""]
+        prefixes = ["mt"] if TASKS[name]["kind"] == "regression" else ["lt", "ct", "pt"]
+        expected += [f"{p}_{name}{way}" for p in prefixes for way in ways]
+    assert labels.columns == expected
+    assert set(labels.dtypes[2:]) == {pl.Float32}
+    total = labels.select(pl.sum_horizontal(pl.col("^pt_nba_primary_.*$"))).to_series()
+    assert (total - 1).abs().max() < 1e-4
+
+    gates = pl.read_parquet(out.path("gate_weights.parquet"))
+    parts = keys.filter(pl.col("part").is_in(["gate", "serve"]))
+    assert gates.height == parts.height * len(TASKS)
+    assert gates.columns == ["customer_key", "cutoff_date", "task", *trained.settings.teacher.experts, "entropy"]
+    weights = gates.select(trained.settings.teacher.experts)
+    assert (weights.sum_horizontal() - 1).abs().max() < 1e-5
+
+    metrics = json.loads(out.path("metrics.json").read_bytes())
+    assert list(metrics["tasks"]) == sorted(TASKS)
+    assert set(out.facts["tasks"]) == set(TASKS)
+    sidecar = json.loads(out.path("soft_labels.json").read_bytes())
+    assert sidecar["tasks"]["churn_signal"]["viability"]["metric"] == "auc"
+    assert not trained.objects.list(f"work/{trained.dataset}")
+
+
+def test_calibrated_columns_follow_from_the_raw_logit_and_the_checkpoint(trained: RunContext) -> None:
+    out = trained.read("teacher")
+    table = pl.read_parquet(out.path("soft_labels.parquet"))
+    body = json.loads(out.path("checkpoint/model.json").read_bytes())["calibrators"]["churn_signal"]
+    z = table["lt_churn_signal"].to_numpy().astype(np.float64) * body["scale"] + body["bias"][0]
+    np.testing.assert_allclose(table["ct_churn_signal"].to_numpy(), z, atol=1e-5)
+    np.testing.assert_allclose(table["pt_churn_signal"].to_numpy(), 1 / (1 + np.exp(-z)), atol=1e-6)
+
+
+def test_the_same_inputs_give_the_same_bytes_whatever_the_threads_of_the_place(trained: RunContext) -> None:
+    ctx, first = trained, trained.read("teacher")
+    other = torch.get_num_threads() + 1
+    torch.manual_seed(99)
+    before = torch.get_num_threads()
+    torch.set_num_threads(other)
+    place = ctx.settings.place.model_copy(update={"threads": 7, "recompute": True})
+    again = RunContext(ctx.settings.model_copy(update={"place": place}), ctx.logical_date, ctx.objects)
+    try:
+        assert digests(train(again)) == digests(first)
+        assert torch.get_num_threads() == other
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("killed_after", [1, 2])
+def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(make_context: Maker, killed_after: int) -> None:
+    ctx = make_context({"teacher": {"training": {"epochs": 3}}}, rows=150)
+    seen: list[int] = []
+
+    def kill(progress: Progress) -> None:
+        seen.append(progress.epoch)
+        if progress.epoch == killed_after:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(ctx, kill)
+    resumed = train(ctx, lambda progress: seen.append(progress.epoch))
+    assert seen == [1, 2, 3]  # no epoch was repeated
+    place = ctx.settings.place.model_copy(update={"recompute": True})
+    whole = RunContext(ctx.settings.model_copy(update={"place": place}), ctx.logical_date, ctx.objects)
+    assert digests(train(whole)) == digests(resumed)
+
+
+def test_labels_of_the_gate_and_of_customers_to_serve_are_never_read(make_context: Maker) -> None:
+    ctx = make_context(rows=150)
+    first = digests(train(ctx))
+    keys = pl.read_parquet(ctx.read("features").path("feature_matrix.parquet"))["customer_key", "part"]
+    gate = set(keys.filter(pl.col("part") == "gate")["customer_key"])
+    flipped = pl.when(pl.col("customer_key").is_in(gate)).then(1 - pl.col("churn_signal")).otherwise("churn_signal")
+    rewritten(ctx, "labels", "label_table.parquet", lambda t: t.with_columns(flipped.alias("churn_signal")))
+    second = train(ctx)
+    assert digests(second) == first
+    assert second.manifest.inputs != {}
+
+
+def test_the_checkpoint_rebuilds_the_model_that_wrote_the_soft_labels(trained: RunContext) -> None:
+    out = trained.read("teacher")
+    paths = out.path("checkpoint/weights.safetensors"), out.path("checkpoint/model.json")
+    loaded = load_checkpoint(*paths, schema_hash="a" * 64)
+    frame = read_frame_of(trained)
+    found = predict(loaded.model, frame, torch.arange(frame.rows), 4096, torch.device("cpu"))
+    table = pl.read_parquet(out.path("soft_labels.parquet"))
+    for task in ("churn_signal", "top_mcc_shift"):
+        np.testing.assert_array_equal(found.logits[task].numpy(), table[f"lt_{task}"].to_numpy())
+    gates = pl.read_parquet(out.path("gate_weights.parquet")).select(trained.settings.teacher.experts).to_numpy()
+    rows = frame.part("gate", "serve")
+    np.testing.assert_allclose(gates, found.gates[rows].reshape(-1, found.gates.shape[2]).numpy(), atol=1e-6)
+
+
+def test_a_checkpoint_refuses_a_foreign_schema_and_changed_weights(trained: RunContext, tmp_path) -> None:
+    out = trained.read("teacher")
+    weights, model = out.path("checkpoint/weights.safetensors"), out.path("checkpoint/model.json")
+    with pytest.raises(SchemaError, match="trained on schema aaa"):
+        load_checkpoint(weights, model, schema_hash="b" * 64)
+    changed = tmp_path / "weights.safetensors"
+    blob = bytearray(weights.read_bytes())
+    blob[-1] ^= 1
+    changed.write_bytes(bytes(blob))
+    with pytest.raises(ManifestMismatch):
+        load_checkpoint(changed, model, schema_hash="a" * 64)
+
+
+def test_training_learns_the_planted_signals(make_context: Maker) -> None:
+    ctx = make_context({"teacher": {"training": {"epochs": 10, "patience": 10, "base_rate": 1e-2}}}, rows=800)
+    metrics = json.loads(train(ctx).path("metrics.json").read_bytes())
+    assert metrics["tasks"]["churn_signal"]["fidelity"]["auc"] > 0.7
+    assert metrics["tasks"]["top_mcc_shift"]["fidelity"]["auc"] > 0.7
+    curve = metrics["curve"]
+    assert curve[metrics["best_epoch"]]["composite_stop"] == max(row["composite_stop"] for row in curve)
+
+
+def test_a_task_that_is_disabled_gets_no_tower(make_context: Maker) -> None:
+    ctx = make_context(rows=150)
+    old = ctx.read("labels")
+
+    def make(out: Out) -> None:
+        out.path("label_table.parquet").write_bytes(old.path("label_table.parquet").read_bytes())
+        facts = {k: dict(v) for k, v in old.facts["tasks"].items()}
+        facts["top_mcc_shift"]["status"] = "disabled"
+        out.facts["tasks"] = facts
+
+    ctx.produce("labels", make, sources={"source:edit": "x"})
+    out = train(ctx)
+    assert "top_mcc_shift" not in out.facts["tasks"]
+    assert not [c for c in pl.read_parquet_schema(out.path("soft_labels.parquet")) if "top_mcc_shift" in c]
+
+
+def test_a_feature_that_is_not_finite_is_refused_by_name(context: RunContext) -> None:
+    rewritten(
+        context, "features", "x_norm.parquet", lambda t: t.with_columns(holdings_1=pl.lit(float("nan"), pl.Float32))
+    )
+    with pytest.raises(SchemaError, match="holdings_1"):
+        train(context)
+
+
+@pytest.mark.parametrize("name", ["x_norm", "sequences", "edges"])
+def test_tables_whose_rows_differ_are_refused(context: RunContext, name: str) -> None:
+    rewritten(context, "features", f"{name}.parquet", lambda t: t.reverse())
+    with pytest.raises(SchemaError, match=f"{name}.parquet: rows differ"):
+        train(context)
+
+
+def test_a_class_beyond_the_list_is_refused(context: RunContext) -> None:
+    rewritten(context, "labels", "label_table.parquet", lambda t: t.with_columns(nba_primary=pl.lit(4, pl.Int16)))
+    with pytest.raises(SchemaError, match=r"nba_primary has values outside 0\.\.3"):
+        train(context)
+
+
+def test_immature_labels_are_unknown(context: RunContext) -> None:
+    rewritten(context, "labels", "label_table.parquet", lambda t: t.with_columns(label_status=pl.lit("immature")))
+    assert all(label.isnan().all() for label in read_frame_of(context).labels.values())
+
+
+def test_the_newest_steps_are_kept_and_padding_is_zero(world: World) -> None:
+    frame, steps = world.frame, world.inputs.max_steps
+    long = int(torch.nonzero(frame.offsets.diff() > steps)[0])
+    batch = frame.batch(torch.tensor([long, 0]))
+    end = int(frame.offsets[long + 1])
+    assert torch.equal(batch.steps[0], frame.values[end - steps : end])
+    assert batch.steps[1, int(batch.length[1]) :].abs().sum() == 0
+
+
+def test_groups_that_do_not_tile_the_columns_are_refused(context: RunContext) -> None:
+    body = json.loads(context.read("features").path("schema.json").read_bytes())
+    body["groups"][1]["start"] += 1
+    from pipeline_lib.teacher.contract import Inputs
+
+    with pytest.raises(SchemaError, match="group holdings starts at column 5, expected 4"):
+        Inputs.from_schema(body, [], 8)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_task() -> None:
+    with pytest.raises(TrainingDiverged, match="churn") as caught:
+        require_finite(torch.tensor(float("nan")), {"churn": torch.tensor(float("nan")), "b": torch.tensor(1.0)}, 17)
+    assert caught.value.step == 17
+
+
+def test_a_dead_expert_stops_the_run(make_context: Maker) -> None:
+    ctx = make_context({"teacher": {"training": {"min_expert_std": 100.0}}}, rows=150)
+    with pytest.raises(TrainingDiverged, match="deepfm"):
+        train(ctx)
+
+
+def test_cuda_on_a_machine_without_it_is_refused() -> None:
+    if torch.cuda.is_available():
+        assert pick_device("auto").type == "cuda"
+    else:
+        assert pick_device("auto").type == "cpu"
+        with pytest.raises(SettingsError, match="device is cuda"):
+            pick_device("cuda")
+
+
+def test_an_expert_twice_is_refused(make_settings) -> None:
+    with pytest.raises(SettingsError, match="written twice"):
+        make_settings("synthetic", {"teacher": {"experts": ["deepfm", "deepfm"]}})
