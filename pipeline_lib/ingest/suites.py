@@ -111,8 +111,8 @@ def _verdict(suite: str, name: str, rule: Expectation, result: Any) -> dict[str,
 
 
 def _observed(column: str, result: Any) -> str:
-    if result.exception_info.get("raised_exception"):
-        return f"could not be judged: {result.exception_info['exception_message']}"
+    if trouble := _trouble(result.exception_info):
+        return f"could not be judged: {trouble}"
     found = result.result
     if "observed_value" in found:
         return str(found["observed_value"])
@@ -121,6 +121,14 @@ def _observed(column: str, result: Any) -> str:
     if column in _IDENTIFIERS or not column or not values:
         return count
     return f"{count}, e.g. {', '.join(str(v) for v in values[:_SHOWN])}"
+
+
+def _trouble(info: Mapping[str, Any]) -> str | None:
+    """What went wrong inside an expectation: told once, or once per metric."""
+    if "raised_exception" in info:
+        return str(info["exception_message"]) if info["raised_exception"] else None
+    told = [str(metric["exception_message"]) for metric in info.values() if metric["raised_exception"]]
+    return "; ".join(sorted(told)) or None
 
 
 def _finding(verdict: Mapping[str, Any]) -> Finding:

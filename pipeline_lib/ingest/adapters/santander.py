@@ -93,7 +93,14 @@ def _require_header(path: Path) -> None:
 def _split_by_month(duck: Duck, path: Path, folder: Path, out: SourceTables) -> list[tuple[date, Path]]:
     """The file as text, one Parquet part per month."""
     try:
-        duck.write_by("fecha_dato", folder, "ingest/santander_file", path=str(path), name=path.name)
+        duck.write_by(
+            "fecha_dato",
+            folder,
+            "ingest/santander_file",
+            path=str(path),
+            name=path.name,
+            columns=dict.fromkeys(RAW_COLUMNS, "VARCHAR"),
+        )
     except duckdb.Error as error:
         # DuckDB quotes the offending line, which belongs to a customer: keep what it says about where and why.
         said = [line for line in str(error).splitlines() if line and "Original Line" not in line]
