@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import polars as pl
+import pytest
+
+from pipeline_lib.errors import SchemaError, SettingsError
+from pipeline_lib.ingest.suites import judge, report_bytes
+from pipeline_lib.settings.data import Expectation
+
+ROWS = pl.DataFrame({"amount": [1.0, 2.0, -3.0], "customer_key": [1, 1, 2]})
+
+
+def rule(expect: str, severity: str = "critical", **args: object) -> Expectation:
+    return Expectation.model_validate({"expect": expect, "args": args, "severity": severity})
+
+
+def test_frame_without_a_suite_is_not_waved_through() -> None:
+    with pytest.raises(SettingsError, match=r"no suite for \['orders'\]"):
+        judge({"orders": ROWS}, {"others": {}})
+
+
+def test_unknown_expectation_is_named() -> None:
+    with pytest.raises(SettingsError, match="suites.t.r.expect: no expectation named 'ColumnToBeNice'"):
+        judge({"t": ROWS}, {"t": {"r": rule("ColumnToBeNice")}})
+
+
+def test_argument_that_the_expectation_refuses_is_named() -> None:
+    with pytest.raises(SettingsError, match="suites.t.r.args"):
+        judge({"t": ROWS}, {"t": {"r": rule("ColumnValuesToBeBetween", column="amount", lowest=0)}})
+
+
+def test_missing_column_fails_with_its_reason() -> None:
+    with pytest.raises(SchemaError) as caught:
+        judge({"t": ROWS}, {"t": {"r": rule("ColumnValuesToNotBeNull", column="gone")}})
+    assert "could not be judged" in caught.value.findings[0].value
+
+
+def test_identifiers_are_not_quoted() -> None:
+    rules = {
+        "keys": rule("ColumnValuesToBeUnique", "warning", column="customer_key"),
+        "sign": rule("ColumnValuesToBeBetween", "warning", column="amount", min_value=0),
+    }
+    verdicts = judge({"t": ROWS}, {"t": rules})
+    assert [v["observed"] for v in verdicts] == ["2 of 3 rows", "1 of 3 rows, e.g. -3.0"]
+    assert b'"success": false' in report_bytes(verdicts)
+
+
+def test_every_critical_failure_is_reported_at_once() -> None:
+    rules = {
+        "keys": rule("ColumnValuesToBeUnique", column="customer_key"),
+        "sign": rule("ColumnValuesToBeBetween", column="amount", min_value=0),
+    }
+    with pytest.raises(SchemaError, match="2 critical expectations failed") as caught:
+        judge({"t": ROWS}, {"t": rules})
+    assert [f.check for f in caught.value.findings] == ["t.keys", "t.sign"]
