@@ -31,6 +31,7 @@ from pipeline_lib.settings.promotion import Promotion
 from pipeline_lib.settings.schedules import Schedules
 from pipeline_lib.settings.serving import Serving
 from pipeline_lib.settings.source import Source
+from pipeline_lib.settings.synthetic import Synthetic
 from pipeline_lib.settings.tasks import Tasks
 from pipeline_lib.settings.teacher import Teacher
 
@@ -65,6 +66,8 @@ class Settings(Section):
 
 
 SECTIONS = tuple(name for name in Settings.model_fields if name not in {"place", "source"})
+GENERATOR = "synthetic"
+"""Section with the laws of a generated bank: part of its source, so that a real bank's hash does not know it."""
 
 
 def load(dataset: str | None = None, place: Place | None = None) -> Settings:
@@ -88,10 +91,15 @@ def load(dataset: str | None = None, place: Place | None = None) -> Settings:
         layers.append((str(place.overrides), _read(place.overrides)))
     body: dict[str, Any] = {"source": _checked(Source, {"name": name, **source}, source_file)}
     for section in SECTIONS:
-        body[section] = _section(section, layers)
+        kind: type[Section] = Settings.model_fields[section].annotation  # type: ignore[assignment]
+        body[section] = _section(section, kind, layers)
+    if body["source"].origin == "synthetic":
+        laws = _section(GENERATOR, Synthetic, layers)
+        body["source"] = body["source"].model_copy(update={"generator": laws})
+    known = (*SECTIONS, GENERATOR)
     for file, layer in layers:
-        if unknown := sorted(layer.keys() - set(SECTIONS)):
-            raise SettingsError(f"{file}: overrides of unknown sections {unknown}; known: {', '.join(SECTIONS)}")
+        if unknown := sorted(layer.keys() - set(known)):
+            raise SettingsError(f"{file}: overrides of unknown sections {unknown}; known: {', '.join(known)}")
     if place.env == "prod" and body["promotion"].auto_promote:
         raise SettingsError("promotion.yaml: auto_promote must be false in prod, found true")
     return Settings(place=place, **body)
@@ -101,8 +109,7 @@ def source_names() -> list[str]:
     return sorted(path.stem for path in (CONFIG / "sources").glob("*.yaml"))
 
 
-def _section(section: str, layers: list[tuple[str, dict[str, Any]]]) -> Section:
-    kind: type[Section] = Settings.model_fields[section].annotation  # type: ignore[assignment]
+def _section(section: str, kind: type[Section], layers: list[tuple[str, dict[str, Any]]]) -> Section:
     body, files = _read(CONFIG / f"{section}.yaml"), f"{section}.yaml"
     for file, layer in layers:
         if section in layer:

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from pipeline_lib.settings.base import Section
+from pipeline_lib.settings.synthetic import Synthetic
 
 
 class Product(Section):
@@ -48,6 +49,8 @@ class Source(Section):
     """Protected attribute -> canonical column; attributes not listed are unknown."""
     params: dict[str, int | float | str | bool] = {}
     """Parameters of the adapter, each documented in the adapter's module."""
+    generator: Synthetic | None = None
+    """Laws of a generated bank, from ``config/synthetic.yaml``; None for a real source."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Source:
