@@ -5,6 +5,7 @@ Trigger with version, reason and operator (all mandatory), here with the form or
     airflow dags trigger force_promote --conf \
       '{"version": "v20261109-1a2b3c4d", "reason": "DI breach on lending since 02:40", "operator": "oncall"}'
 
+`operator` is your login: the name you are signed in with here, or your system user on the command line.
 A version that has been champion before needs one operator; any other needs a second person's name in `approver`.
 Refused requests (unknown, unsigned or corrupted version, boilerplate reason) change nothing and say why. To go back,
 force the previous version: rollback is the same path. Serving takes the version within two minutes.
@@ -12,11 +13,11 @@ force the previous version: rollback is the same path. Serving takes the version
 
 import pendulum
 from airflow.sdk import Param, dag, task
+
 from pipeline_assets import CHAMPION
 from pipeline_context import PROMOTION
-from pipeline_retries import DEFAULT_ARGS
-
 from pipeline_lib import settings
+from pipeline_retries import DEFAULT_ARGS
 
 SCHEDULES = settings.load().schedules
 
@@ -45,6 +46,7 @@ def force_promote():
         from pipeline_lib.errors import RequestRefused
         from pipeline_lib.gate import force as forced
         from pipeline_lib.publish import release
+        from pipeline_lib.serve import probe
 
         known = {"version", "reason", "operator", "approver", "ticket"}
         if unknown := sorted(set(dag_run.conf or {}) - known):
@@ -59,8 +61,9 @@ def force_promote():
             request_id=dag_run.run_id,
             ticket=params["ticket"],
             principal=dag_run.triggering_user_name,
+            smoke=probe.answers,
         )
-        result = release.release(place, decision, receipt)
+        result = release.release(place, decision, receipt, probe=probe.answers)
         return {"decision_id": decision.decision_id, "version": result.version, "reason_code": decision.reason_code}
 
     @task(trigger_rule="all_done")

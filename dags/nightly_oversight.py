@@ -6,9 +6,9 @@ Readings and the checklist (GREEN, YELLOW, RED) are in the log of `checklist` an
 
 import pendulum
 from airflow.sdk import CronTriggerTimetable, TriggerRule, dag, task
-from pipeline_retries import DEFAULT_ARGS
 
 from pipeline_lib import settings
+from pipeline_retries import DEFAULT_ARGS
 
 SCHEDULES = settings.load().schedules
 

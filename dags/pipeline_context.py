@@ -31,6 +31,12 @@ def is_backfill() -> bool:
     return str(get_current_context()["dag_run"].run_type.value) == "backfill"
 
 
+def started_by() -> str | None:
+    """Who triggered a manual run: that person may not sign it off. Nobody triggered a scheduled one."""
+    dag_run = get_current_context()["dag_run"]
+    return dag_run.triggering_user_name if str(dag_run.run_type.value) == "manual" else None
+
+
 def reference(out: Any) -> dict[str, str]:
     """What goes through XCom: a name and a hash, never a table."""
     return {"stage": out.stage, "content_hash": out.content_hash}

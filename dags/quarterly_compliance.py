@@ -9,11 +9,11 @@ from datetime import timedelta
 import pendulum
 from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import CronTriggerTimetable, Param, dag, task
+
 from pipeline_assets import REPORTS
 from pipeline_context import open_run
-from pipeline_retries import DEFAULT_ARGS
-
 from pipeline_lib import settings
+from pipeline_retries import DEFAULT_ARGS
 
 SCHEDULES = settings.load().schedules
 KINDS = ["korean_fria", "eu_risk_record", "annex_iv", "pia", "public_disclosure"]

@@ -17,11 +17,11 @@ from datetime import timedelta
 import pendulum
 from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import CronTriggerTimetable, Param, TriggerRule, dag, task, task_group
-from pipeline_assets import CHAMPION, FEATURES, PACKAGE, TEACHER
-from pipeline_context import CUDA, PROMOTION, is_backfill, open_run, reference
-from pipeline_retries import DEFAULT_ARGS
 
+from pipeline_assets import CHAMPION, FEATURES, PACKAGE, TEACHER
+from pipeline_context import CUDA, PROMOTION, is_backfill, open_run, reference, started_by
 from pipeline_lib import settings
+from pipeline_retries import DEFAULT_ARGS
 
 SCHEDULES = settings.load().schedules
 
@@ -36,6 +36,13 @@ SCHEDULES = settings.load().schedules
     tags=["promotion"],
 )
 def weekly_promotion():
+    @task(**PROMOTION)
+    def repair() -> list[str]:
+        """Finish or void what a crash left half done, before anything new is decided."""
+        from pipeline_lib.publish import release as releases
+
+        return releases.reconcile(open_run().settings)
+
     @task_group
     def data():
         """Source to features, with the leakage checks that stop the run."""
@@ -91,25 +98,26 @@ def weekly_promotion():
         @task
         def active_tasks() -> list[str]:
             """The prediction tasks this source can support."""
-            facts = open_run().read("labels").facts["tasks"]
-            return [name for name, fact in facts.items() if fact["status"] == "active"]
+            from pipeline_lib import distill
+
+            return list(distill.active_tasks(open_run()))
 
         @task(map_index_template="{{ prediction_task }}")
         def fit_student(name: str):
             """Soft labels to one LightGBM student."""
             from airflow.sdk import get_current_context
 
-            from pipeline_lib.distill import student
+            from pipeline_lib import distill
 
             get_current_context()["prediction_task"] = name
-            return reference(student.fit_student(open_run(), name))
+            return reference(distill.fit_student(open_run(), name))
 
         @task
         def assemble():
             """Fidelity of all students in one table."""
-            from pipeline_lib.distill import assemble as collected
+            from pipeline_lib import distill
 
-            return reference(collected.assemble(open_run()))
+            return reference(distill.assemble(open_run()))
 
         @task(outlets=[PACKAGE])
         def package():
@@ -131,8 +139,10 @@ def weekly_promotion():
     def judge() -> dict:
         """The gate. Its verdict is in the audit record before this task ends."""
         from pipeline_lib.gate import decide
+        from pipeline_lib.serve import probe
 
-        return dict(decide.decide(open_run(), mode="dry_run" if is_backfill() else "evaluate").facts)
+        mode = "dry_run" if is_backfill() else "evaluate"
+        return dict(decide.decide(open_run(), mode=mode, started_by=started_by(), smoke=probe.answers).facts)
 
     @task.branch
     def route(verdict: dict) -> str:
@@ -172,9 +182,10 @@ def weekly_promotion():
     def release(verdict: dict, ti=None) -> dict:
         """Publish the package and make it the champion: only with a decision and its receipt."""
         from pipeline_lib.publish import release as releases
+        from pipeline_lib.serve import probe
 
         answered = ti.xcom_pull(task_ids="conclude") or verdict
-        return dict(releases.publish(open_run(), answered["decision_id"]).facts)
+        return dict(releases.publish(open_run(), answered["decision_id"], probe=probe.answers).facts)
 
     @task
     def assess():
@@ -208,7 +219,7 @@ def weekly_promotion():
 
     verdict = judge()
     trained, distilled = train_teacher(), distil()
-    data() >> trained >> distilled >> score() >> verdict
+    repair() >> data() >> trained >> distilled >> score() >> verdict
     shown, routed = open_approval(verdict), route(verdict)
     answered = conclude(verdict, sign_off.output)
     released, closed = release(verdict), close_run()
