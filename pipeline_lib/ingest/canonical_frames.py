@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
-from pipeline_lib.contracts.tables import EVENT, PROFILE, product_column, snapshot_schema
+from pipeline_lib.contracts.tables import EVENT, PRODUCT_PREFIX, PROFILE, product_column, snapshot_schema
 from pipeline_lib.errors import SchemaError
 
 
@@ -109,7 +109,7 @@ def _require_profile(where: str, rows: pl.DataFrame, shape: Shape) -> None:
     unexplained = sorted(names - set(rows.columns) - set(shape.unavailable))
     contradicted = sorted(set(rows.columns) & set(shape.unavailable))
     flags = [product_column(p) for p in shape.products]
-    found = [n for n in rows.columns if n.startswith("prod_")]
+    found = [n for n in rows.columns if n.startswith(PRODUCT_PREFIX)]
     if unexplained or contradicted:
         raise SchemaError(
             f"{where}: columns absent without a reason in unavailable_columns {unexplained}, "
@@ -118,6 +118,6 @@ def _require_profile(where: str, rows: pl.DataFrame, shape: Shape) -> None:
     if sorted(flags) != sorted(found):
         raise SchemaError(f"{where}: found products {sorted(found)}, expected {sorted(flags)}")
     for flag in flags:
-        bad = rows.filter(pl.col(flag).is_null() | ~pl.col(flag).is_in([0, 1])).height
+        bad = rows.filter(~pl.col(flag).is_in([0, 1])).height
         if bad:
             raise SchemaError(f"{where}: column {flag} is not 0 or 1 in {bad} rows")

@@ -22,7 +22,15 @@ from pathlib import Path
 
 import polars as pl
 
-from pipeline_lib.contracts.tables import ADAPTER_EVENT, ADAPTER_SNAPSHOT, CATEGORY, QUARANTINE, SEGMENT, Column
+from pipeline_lib.contracts.tables import (
+    ADAPTER_EVENT,
+    ADAPTER_SNAPSHOT,
+    CATEGORY,
+    PRODUCT_PREFIX,
+    QUARANTINE,
+    SEGMENT,
+    Column,
+)
 from pipeline_lib.errors import SchemaError
 
 
@@ -45,7 +53,7 @@ class SourceTables:
                 out must be listed in ``source.unavailable_columns``), and ``prod_<short>`` Int8 0/1 for every
                 product of the source. Null = not known.
         """
-        known = [*ADAPTER_SNAPSHOT, *(Column(n, pl.Int8()) for n in rows.columns if n.startswith("prod_"))]
+        known = [*ADAPTER_SNAPSHOT, *(Column(n, pl.Int8()) for n in rows.columns if n.startswith(PRODUCT_PREFIX))]
         self._write(f"snapshot/{day.isoformat()}", rows, known, optional=True)
 
     def add_segment(self, day: date, rows: pl.DataFrame) -> None:
@@ -119,4 +127,6 @@ def _as_declared(table: str, rows: pl.DataFrame, columns: Sequence[Column], *, o
     ]
     if wrong:
         raise SchemaError(f"adapter table {table}: columns of the wrong type", wrong)
+    if empty := [c.name for c in columns if not c.nullable and c.name in rows.columns and rows[c.name].null_count()]:
+        raise SchemaError(f"adapter table {table}: columns {empty} hold nulls, expected a value in every row")
     return rows.select([n for n in names if n in rows.columns])

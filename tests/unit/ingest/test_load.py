@@ -200,6 +200,14 @@ def test_wrong_type_names_column_found_and_expected(golden_bank: Any, load_bank:
         ingest(load_bank(wide))
 
 
+def test_null_where_a_value_is_promised_is_refused(golden_bank: Any, load_bank: LoadBank) -> None:
+    def damage(rows: pl.DataFrame) -> pl.DataFrame:
+        return rows.with_columns(sex=pl.lit(None, dtype=pl.String)) if "sex" in rows.columns else rows
+
+    with pytest.raises(SchemaError, match=r"snapshot/2015-01-28: columns \['sex'\] hold nulls"):
+        ingest(load_bank(replace(golden_bank, arrange=damage)))
+
+
 def test_product_that_is_no_flag_is_refused(golden_bank: Any, load_bank: LoadBank) -> None:
     def damage(rows: pl.DataFrame) -> pl.DataFrame:
         return rows.with_columns(prod_funds=pl.lit(2, dtype=pl.Int8)) if "prod_funds" in rows.columns else rows

@@ -2,11 +2,15 @@ from __future__ import annotations
 
 import polars as pl
 import pytest
+import yaml
 
+from pipeline_lib.contracts.tables import EVENT, SNAPSHOT, Column
 from pipeline_lib.errors import SchemaError, SettingsError
 from pipeline_lib.ingest.suites import judge, report_bytes
+from pipeline_lib.settings import CONFIG
 from pipeline_lib.settings.data import Expectation
 
+SUITES = yaml.safe_load((CONFIG / "data.yaml").read_text(encoding="utf-8"))["suites"]
 ROWS = pl.DataFrame({"amount": [1.0, 2.0, -3.0], "customer_key": [1, 1, 2]})
 
 
@@ -53,3 +57,19 @@ def test_every_critical_failure_is_reported_at_once() -> None:
     with pytest.raises(SchemaError, match="2 critical expectations failed") as caught:
         judge({"t": ROWS}, {"t": rules})
     assert [f.check for f in caught.value.findings] == ["t.keys", "t.sign"]
+
+
+@pytest.mark.parametrize(("suite", "columns"), [("customer_snapshot", SNAPSHOT), ("transaction_event", EVENT)])
+def test_shipped_suites_ask_for_the_ranges_of_the_contract(suite: str, columns: tuple[Column, ...]) -> None:
+    promised = {c.name: c for c in columns}
+    compared = 0
+    for shipped in SUITES[suite].values():
+        args = shipped["args"]
+        column = promised.get(args.get("column"))
+        if shipped["expect"] == "ColumnValuesToBeBetween" and column:
+            assert (args.get("min_value"), args.get("max_value")) == (column.low, column.high), column.name
+            compared += 1
+        if shipped["expect"] == "ColumnValuesToBeInSet" and column and column.values:
+            assert tuple(args["value_set"]) == column.values
+            compared += 1
+    assert compared >= 4
