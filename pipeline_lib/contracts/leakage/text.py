@@ -10,8 +10,8 @@ Verdict = Literal["FAIL", "WARN", "UNJUDGED"]
 
 
 def number(value: float) -> str:
-    """Four significant digits, at least four decimals below one."""
-    return f"{value:.4f}" if abs(value) < 1000 else f"{value:.6g}"
+    """Four decimals where they say something, else significant digits."""
+    return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1000 else f"{value:.6g}"
 
 
 def finding(

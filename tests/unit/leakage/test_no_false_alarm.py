@@ -1,0 +1,54 @@
+"""Honest columns that look a little like a leak, and must pass."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+
+from pipeline_lib.contracts.leakage import frame_findings, table_findings
+from pipeline_lib.features.plants.leaky_frames import label, relabelled, with_feature
+
+
+def failures(frame, limits) -> list[str]:
+    return [str(f) for f in frame_findings(frame, limits) if f.verdict != "WARN"]
+
+
+def test_a_rare_flag_beside_a_rare_label_is_no_copy(small, frame):
+    """Both are 0 in 95 of 100 rows, so they are equal in nearly all; that is no copy."""
+    rng = np.random.default_rng(5)
+    rare = relabelled(frame, "will_acquire_lending", (rng.random(len(frame.raw)) < 0.05).astype(float))
+    flag = with_feature(rare, "rare_flag", (rng.random(len(frame.raw)) < 0.005).astype(float))
+    assert not failures(flag, small.settings.leakage)
+
+
+def test_whole_amounts_of_money_are_no_identifier(small, frame):
+    whole = np.random.default_rng(6).permutation(len(frame.raw)).astype(float)
+    limits = small.settings.leakage
+    assert not failures(with_feature(frame, "sum_of_amounts", whole, ["transaction_event.amount"]), limits)
+    named = failures(with_feature(frame, "sum_of_amounts", whole, ["transaction_event.event_date"]), limits)
+    assert any("L14 FAIL: sum_of_amounts: distinct values per row" in text for text in named)
+
+
+def test_tenure_may_follow_the_customer_key(small, frame):
+    """Keys are given in the order in which customers came."""
+    key = frame.keys["customer_key"].to_numpy()
+    assert not failures(with_feature(frame, "months_here", np.round(key / 50.0)), small.settings.leakage)
+
+
+def test_a_feature_that_finds_one_class_is_a_warning(small, frame):
+    """Age finds the pensioners; a column that is the class itself is a copy."""
+    rng, limits = np.random.default_rng(8), small.settings.leakage
+    near = (label(frame, "nba_primary") == 3) + 0.4 * rng.normal(size=len(frame.raw))
+    found = frame_findings(with_feature(frame, "age_like", near), limits)
+    assert [f.verdict for f in found if f.column == "age_like" and f.check == "L11"] == ["WARN"]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_chance_differences_between_sides_are_no_drift(small, tables, seed: int):
+    rng = np.random.default_rng(seed)
+    drawn = pl.Series("will_acquire_accounts", (rng.random(len(tables.labels)) < 0.1).astype(np.int16))
+    found = table_findings(replace(tables, labels=tables.labels.with_columns(drawn)), small.settings.leakage)
+    assert not [f for f in found if f.check == "L02"]
