@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from pipeline_lib.settings.base import Section
 
 ExpertName = Literal["deepfm", "lightgcn", "hgcn", "temporal", "perslay", "causal", "optimal_transport"]
-BuiltExpert = Literal["deepfm", "lightgcn", "temporal"]
+BuiltExpert = Literal["deepfm", "lightgcn", "temporal", "causal", "optimal_transport"]
 
 
 class DeepFM(Section):
@@ -176,9 +176,12 @@ class Loss(Section):
 
 class Training(Section):
     epochs: int = Field(ge=1)
+    """Passes over the train rows; the rate anneals over all of them."""
+    min_steps: int = Field(ge=1)
+    """Optimiser steps of a run at least: few train rows mean more epochs [steps]."""
     batch_rows: int = Field(ge=1)
-    patience: int = Field(ge=1)
-    """Epochs without a better composite before training stops."""
+    patience_share: float = Field(gt=0, le=1)
+    """Share of the run without a better composite after which training stops [0..1]; 1 never stops early."""
     warmup_share: float = Field(ge=0, lt=1)
     """Share of all steps in which the rate rises linearly [0..1]."""
     final_rate_share: float = Field(ge=0, le=1)

@@ -7,6 +7,7 @@ section 15.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline_lib.errors import TrainingDiverged
+from pipeline_lib.errors import ContractError, TrainingDiverged
 from pipeline_lib.teacher.contract import TaskSpec
 from pipeline_lib.teacher.evaluate import Prior, averages, composite, score_task
 from pipeline_lib.teacher.frame import FIT, STOP, Frame
@@ -35,7 +36,8 @@ class Plan:
 
     seed: int
     epochs: int
-    patience: int
+    min_steps: int
+    patience_share: float
     batch_rows: int
     predict_rows: int
     warmup: float
@@ -61,12 +63,13 @@ def fit(
     """Train in place and leave the best epoch's weights in ``model``."""
     device = next(model.parameters()).device
     rows, optimiser = frame.part(FIT), build_optimiser(model, weighting, rates)
-    steps = plan.epochs * -(-len(rows) // plan.batch_rows)
+    epochs = max(plan.epochs, -(-plan.min_steps // steps_per_epoch(len(rows), plan)))
+    steps, patience = epochs * steps_per_epoch(len(rows), plan), math.ceil(epochs * plan.patience_share)
     kept = store.load({"model": model, "weighting": weighting}, optimiser)
     progress, best = kept or (Progress(), snapshot(model))
     if kept is None:
         weighting.start_at(mean_losses(model, frame, tasks, rows, plan, device))
-    while not progress.finished(plan.epochs, plan.patience):
+    while not progress.finished(epochs, patience):
         order = seed_epoch(plan.seed, progress.epoch)
         started, total = time.perf_counter(), 0.0
         model.train()
@@ -92,7 +95,7 @@ def fit(
         log.info(
             "epoch %d/%d: loss %.4f, composite %.4f (train %.4f), best %d, %.0f samples/s",
             progress.epoch,
-            plan.epochs,
+            epochs,
             row["loss"],
             row["composite_stop"],
             row["composite_fit"],
@@ -102,6 +105,13 @@ def fit(
         after_epoch(progress)
     model.load_state_dict(best)
     return progress
+
+
+def steps_per_epoch(rows: int, plan: Plan) -> int:
+    """Raises ContractError when there is nothing to train on."""
+    if not rows:
+        raise ContractError("teacher: no row is in part 'fit'")
+    return -(-rows // plan.batch_rows)
 
 
 def epoch_row(

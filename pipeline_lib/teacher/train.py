@@ -157,7 +157,8 @@ def _plan(policy: TeacherSettings) -> Plan:
     return Plan(
         seed=policy.seed,
         epochs=t.epochs,
-        patience=t.patience,
+        min_steps=t.min_steps,
+        patience_share=t.patience_share,
         batch_rows=t.batch_rows,
         predict_rows=policy.predict_batch,
         warmup=t.warmup_share,

@@ -46,7 +46,7 @@ SMALL = {
             "basket": {"hidden": [8], "out_dim": 8},
             "tower": {"hidden": [8]},
         },
-        "training": {"epochs": 2, "batch_rows": 64, "base_rate": 5e-3},
+        "training": {"epochs": 2, "min_steps": 1, "patience_share": 1.0, "batch_rows": 64, "base_rate": 5e-3},
         "calibration": {"min_rows": 20},
     }
 }

@@ -158,12 +158,20 @@ def test_a_checkpoint_refuses_a_foreign_schema_and_changed_weights(trained: RunC
 
 
 def test_training_learns_the_planted_signals(make_context: Maker) -> None:
-    ctx = make_context({"teacher": {"training": {"epochs": 10, "patience": 10, "base_rate": 1e-2}}}, rows=800)
+    ctx = make_context({"teacher": {"training": {"epochs": 10, "base_rate": 1e-2}}}, rows=800)
     metrics = json.loads(train(ctx).path("metrics.json").read_bytes())
     assert metrics["tasks"]["churn_signal"]["fidelity"]["auc"] > 0.7
     assert metrics["tasks"]["top_mcc_shift"]["fidelity"]["auc"] > 0.7
     curve = metrics["curve"]
     assert curve[metrics["best_epoch"]]["composite_stop"] == max(row["composite_stop"] for row in curve)
+
+
+def test_few_rows_mean_more_epochs_and_patience_ends_them(make_context: Maker) -> None:
+    ctx = make_context({"teacher": {"training": {"min_steps": 10, "patience_share": 0.2}}}, rows=150)
+    epochs: list[int] = []
+    out = train(ctx, lambda progress: epochs.append(progress.epoch))
+    assert 2 < len(epochs) <= 5  # 90 train rows in batches of 64: two steps an epoch
+    assert len(epochs) == min(5, out.facts["best_epoch"] + 2)
 
 
 def test_a_task_that_is_disabled_gets_no_tower(make_context: Maker) -> None:
