@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import logging
 import sys
@@ -12,10 +13,25 @@ from typing import Any
 
 from pipeline_lib import settings, signing
 from pipeline_lib.business_time import last_promotion_day, utc_now
-from pipeline_lib.errors import PipelineError
+from pipeline_lib.errors import PipelineError, RequestRefused
 from pipeline_lib.keys import KeyFolder
 from pipeline_lib.runs import RunContext
 from pipeline_lib.settings import Settings
+
+STAGES = {
+    "ingest": "ingest.load:ingest",
+    "labels": "ingest.labels:label",
+    "check_tables": "features.check:check_tables",
+    "features": "features.build:build",
+    "check_features": "features.check:check_features",
+    "teacher": "teacher.train:train",
+    "student": "distill.student:fit_student",
+    "distill": "distill.assemble:assemble",
+    "package": "publish.package:package",
+    "score": "serve.batch:score",
+    "gate": "gate.decide:decide",
+}
+"""Stage -> where it is, imported only when asked for."""
 
 Verb = Callable[[Settings, argparse.Namespace], int]
 
@@ -42,7 +58,7 @@ def stage(place: Settings, asked: argparse.Namespace) -> int:
     """Run one stage; the stages before it must be finished."""
     ctx = RunContext.open(place, asked.date)
     name, _, task = asked.name.partition(".")
-    out = _stages()[name](ctx, task) if task else _stages()[name](ctx)
+    out = _stage(name)(ctx, task) if task else _stage(name)(ctx)
     print(f"{out.stage} {asked.date} {out.content_hash}")
     return 0
 
@@ -107,28 +123,12 @@ def tamper(_: Settings, __: argparse.Namespace) -> int:
     return int(any(row[1] not in (True, "yes") for row in map(tuple, rows) if row[0] != "untouched"))
 
 
-def _stages() -> dict[str, Callable[..., Any]]:
-    from pipeline_lib.distill import assemble, student
-    from pipeline_lib.features import build, check
-    from pipeline_lib.gate import decide
-    from pipeline_lib.ingest import labels, load
-    from pipeline_lib.publish import package
-    from pipeline_lib.serve import batch
-    from pipeline_lib.teacher import train
-
-    return {
-        "ingest": load.ingest,
-        "labels": labels.label,
-        "check_tables": check.check_tables,
-        "features": build.build,
-        "check_features": check.check_features,
-        "teacher": train.train,
-        "student": student.fit_student,
-        "distill": assemble.assemble,
-        "package": package.package,
-        "score": batch.score,
-        "gate": decide.decide,
-    }
+def _stage(name: str) -> Callable[..., Any]:
+    if name not in STAGES:
+        raise RequestRefused(f"no stage {name!r}; known: {', '.join(STAGES)}")
+    module, _, function = STAGES[name].partition(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(f"pipeline_lib.{module}"), function)
+    return found
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

@@ -49,6 +49,8 @@ class Source(Section):
     """Protected attribute -> canonical column; attributes not listed are unknown."""
     params: dict[str, int | float | str | bool] = {}
     """Parameters of the adapter, each documented in the adapter's module."""
+    sample_customer: str | None = None
+    """Customer that a run's summary asks for, as a branch would; None: no sample."""
     generator: Synthetic | None = None
     """Laws of a generated bank, from ``config/synthetic.yaml``; None for a real source."""
 

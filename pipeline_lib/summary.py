@@ -1,0 +1,118 @@
+"""What a run did and where to look: one page of text, every figure read from a manifest, the registry or the record."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pipeline_lib.audit import session
+from pipeline_lib.errors import ObjectMissing, SettingsError
+from pipeline_lib.keys import KeyFolder
+from pipeline_lib.registry import pointer
+from pipeline_lib.runs import RunContext, StageOutput
+
+UNKNOWN = "unknown"
+METRIC = {"binary": "auc", "multiclass": "macro_f1", "regression": "r2"}
+DEMO_TOLERANCE = 3
+"""Risk tolerance of the demo's suitability interview (1 to 5): without an interview nothing may be recommended."""
+
+
+def text(ctx: RunContext) -> str:
+    """The summary of the run at ``ctx``; stages that have not run are said to be missing."""
+    parts = (_head, _verdict, _tasks, _record, _answer, _reports, _where)
+    return "\n\n".join("\n".join(part(ctx)) for part in parts)
+
+
+def _head(ctx: RunContext) -> Iterator[str]:
+    source = ctx.settings.source
+    yield f"weekly_promotion {ctx.logical_date}: {source.title} ({source.origin} data)"
+
+
+def _verdict(ctx: RunContext) -> Iterator[str]:
+    gate = _stage(ctx, "gate")
+    if gate is None:
+        yield "verdict    none: the gate has not judged this run"
+        return
+    facts = gate.facts
+    yield f"verdict    {facts['decision']}: {facts['reason']}"
+    yield f"version    {facts['challenger_version']}"
+    seen = pointer.read(ctx.objects, KeyFolder(ctx.settings.place.keys))
+    yield f"champion   {seen.version or 'none'} (generation {seen.generation})"
+
+
+def _tasks(ctx: RunContext) -> Iterator[str]:
+    """One line per prediction task: how it is answered, and how good teacher and student are on held-out rows."""
+    teacher, distilled, labels = (_stage(ctx, name) for name in ("teacher", "distill", "labels"))
+    if teacher is None or distilled is None or labels is None:
+        yield "tasks      not trained"
+        return
+    metrics = json.loads(teacher.path("metrics.json").read_bytes())
+    fidelity = json.loads(distilled.path("fidelity.json").read_bytes())
+    routing = json.loads(distilled.path("routing.json").read_bytes())
+    yield f"fidelity   {distilled.facts['headline']}"
+    yield f"{'task':<26}{'route':<9}{'teacher (test)':<20}{'fidelity':<10}{'KL':>8}  why"
+    for task, spec in ctx.settings.tasks.tasks.items():
+        route, judged = routing.get(task, {}), fidelity["tasks"].get(task, {})
+        yield (
+            f"{task:<26}{route.get('route', UNKNOWN):<9}{_metric(metrics, task, spec.kind):<20}"
+            f"{judged.get('verdict') or '-':<10}{_short(judged.get('metrics', {}).get('kl')):>8}  {route.get('reason') or ''}"
+        )
+
+
+def _metric(metrics: Mapping[str, Any], task: str, kind: str) -> str:
+    """The teacher's metric on rows later in time and of other customers than any it was trained on."""
+    value = metrics["tasks"].get(task, {}).get("fidelity", {}).get(METRIC[kind])
+    return "-" if value is None else f"{METRIC[kind]} {_short(value)}"
+
+
+def _record(ctx: RunContext) -> Iterator[str]:
+    report = session.verification(ctx.settings)
+    yield f"record     {report.verdict}: {report.to_dict()['rows_checked']} entries checked"
+
+
+def _answer(ctx: RunContext) -> Iterator[str]:
+    """Ask the released version for one customer, as a branch would; the answer is in the record like any other."""
+    from pipeline_lib.serve import local
+
+    customer = ctx.settings.source.sample_customer
+    if customer is None:
+        yield "answer     none: the source names no sample customer"
+        return
+    try:
+        on = local.refreshed_on(ctx.settings)
+        local.assess(ctx.settings, customer, DEMO_TOLERANCE, on)
+        answer = local.ask(local.open_local(ctx.settings), local.sample_request(customer, on))
+    except (SettingsError, ObjectMissing) as error:
+        yield f"answer     none: {error}"
+        return
+    layers = sorted(f"{task['layer']}" for task in answer["tasks"].values())
+    by_layer = ", ".join(f"{layers.count(layer)} by layer {layer}" for layer in sorted(set(layers)))
+    yield f"answer     {answer['status']} by {answer['model']['version']}: {by_layer}; receipt {answer['receipt']['writer_id']}"
+    for rank, item in enumerate(answer["items"][:3], 1):
+        yield f"           {rank}. {item['name']} (score {item['score']}): {item['reason']['text']}"
+
+
+def _reports(ctx: RunContext) -> Iterator[str]:
+    pages = [key for key in ctx.objects.list("reports") if key.endswith("page.md") and str(ctx.logical_date) in key]
+    yield "reports    " + ("\n           ".join(pages) or "none for this run")
+
+
+def _where(ctx: RunContext) -> Iterator[str]:
+    place = ctx.settings.place
+    yield f"artefacts  {place.root}/runs/{ctx.dataset}/{ctx.logical_date}/"
+    yield f"pictures   {place.root}/runs/{ctx.dataset}/{ctx.logical_date}/teacher, distill (*.png)"
+    yield f"record     {place.audit} under checkpoints in {place.anchors}"
+    yield f"release    {place.target}"
+    yield "next       make up (web page), pipeline verify, pipeline champion, docs/first-hour.md"
+
+
+def _stage(ctx: RunContext, name: str) -> StageOutput | None:
+    try:
+        return ctx.read(name)
+    except ObjectMissing:
+        return None
+
+
+def _short(value: Any) -> str:
+    return "-" if value is None else f"{float(value):.4f}"
