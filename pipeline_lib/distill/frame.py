@@ -46,9 +46,6 @@ class Rows:
     def __len__(self) -> int:
         return len(self.y)
 
-    def only(self, rows: NDArray[Any]) -> Rows:
-        return Rows(self.x[rows], self.y[rows], self.teacher[rows], self.customer[rows])
-
     def class_counts(self, classes: int) -> Ints:
         return np.bincount(self.y, minlength=classes)
 

@@ -37,7 +37,7 @@ class Bank:
     """What to fabricate. ``skill`` is the teacher's slope on its own score (0: noise), by task."""
 
     customers: int = 6000
-    signals: int = 40
+    signals: int = 24
     tasks: tuple[str, ...] = ("churn_signal", "nba_primary", "cross_sell_count")
     skill: dict[str, float] = field(default_factory=dict)
     classes: dict[str, int] = field(default_factory=lambda: {"nba_primary": 7, "segment_prediction": 3, "next_mcc": 50})
