@@ -97,10 +97,16 @@ def champion(place: Settings, asked: argparse.Namespace) -> int:
 
     ctx = RunContext.open(place, last_promotion_day(utc_now()))
     found = pointer.read(ctx.objects, KeyFolder(place.place.keys))
-    if found is None:
+    if found.pointer is None:
         print("no champion yet")
         return 1
-    shown = {"version": found.version, "generation": found.generation, "decision": found.decision_id}
+    now = found.pointer
+    shown = {
+        "version": now.version,
+        "generation": now.generation,
+        "decision": now.decision_id,
+        "since": now.activated_at,
+    }
     print(json.dumps(shown) if asked.json else "\n".join(f"{k:<11} {v}" for k, v in shown.items()))
     return 0
 

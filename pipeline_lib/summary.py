@@ -54,10 +54,9 @@ def _tasks(ctx: RunContext) -> Iterator[str]:
     yield f"{'task':<26}{'route':<9}{'teacher (test)':<20}{'fidelity':<10}{'KL':>8}  why"
     for task, spec in ctx.settings.tasks.tasks.items():
         route, judged = routing.get(task, {}), fidelity["tasks"].get(task, {})
-        yield (
-            f"{task:<26}{route.get('route', UNKNOWN):<9}{_metric(metrics, task, spec.kind):<20}"
-            f"{judged.get('verdict') or '-':<10}{_short(judged.get('metrics', {}).get('kl')):>8}  {route.get('reason') or ''}"
-        )
+        kl, why = _short(judged.get("metrics", {}).get("kl")), route.get("reason") or ""
+        cells = f"{task:<26}{route.get('route', UNKNOWN):<9}{_metric(metrics, task, spec.kind):<20}"
+        yield f"{cells}{judged.get('verdict') or '-':<10}{kl:>8}  {why}"
 
 
 def _metric(metrics: Mapping[str, Any], task: str, kind: str) -> str:
@@ -88,7 +87,8 @@ def _answer(ctx: RunContext) -> Iterator[str]:
         return
     layers = sorted(f"{task['layer']}" for task in answer["tasks"].values())
     by_layer = ", ".join(f"{layers.count(layer)} by layer {layer}" for layer in sorted(set(layers)))
-    yield f"answer     {answer['status']} by {answer['model']['version']}: {by_layer}; receipt {answer['receipt']['writer_id']}"
+    yield f"answer     {answer['status']} by {answer['model']['version']}: {by_layer}"
+    yield f"           receipt {answer['receipt']['writer_id']}, entry {answer['receipt']['last_entry_hash'][:16]}"
     for rank, item in enumerate(answer["items"][:3], 1):
         yield f"           {rank}. {item['name']} (score {item['score']}): {item['reason']['text']}"
 

@@ -83,12 +83,11 @@ class Competition:
 
 def task_sets(
     expected: Sequence[str],
-    known: Sequence[str],
     champion: Mapping[str, PackagedTask],
     challenger: Mapping[str, PackagedTask],
     unpowered: Sequence[str],
 ) -> TaskSets:
-    """Sort the tasks. ``known`` are all tasks of the policy; a packaged task outside it is extra."""
+    """Sort the tasks. ``expected`` are all tasks of the policy; a packaged task outside it is extra."""
     in_champion = {t for t in expected if t in champion and champion[t].has_model}
     in_challenger = {t for t in expected if t in challenger and challenger[t].has_model}
     both = [t for t in expected if t in in_champion & in_challenger]
@@ -97,7 +96,7 @@ def task_sets(
         expected=tuple(expected),
         compared=tuple(t for t in same if t not in unpowered),
         missing=tuple(t for t in expected if t not in challenger),
-        extra=tuple(sorted(challenger.keys() - set(known))),
+        extra=tuple(sorted(challenger.keys() - set(expected))),
         coverage_gain=tuple(t for t in expected if t in in_challenger - in_champion),
         coverage_regression=tuple(t for t in expected if t in in_champion - in_challenger and t in challenger),
         contract_changed=tuple(t for t in both if t not in same),

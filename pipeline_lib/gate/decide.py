@@ -112,7 +112,7 @@ def _trial(
         why_not=why_not,
         state=states.read(objects, version)["state"],
         seen=seen,
-        bundle=evidence.collect(score, labels, settings.promotion.expected_tasks, objects),
+        bundle=evidence.collect(score, labels, settings.tasks.names(), objects),
         hooks=hooks,
         smoke=smoke,
     )

@@ -72,7 +72,7 @@ class Trial:
             except PipelineError as error:
                 failure = f"{type(error).__name__}: {error}"
         signoff = self.policy.bootstrap_requires_signoff
-        return ladder.bootstrap(self.challenger, self.policy.expected_tasks, failure, signoff)
+        return ladder.bootstrap(self.challenger, list(self.kinds), failure, signoff)
 
     def _champion_loads(self) -> ladder.Answer:
         assert self.seen.pointer is not None, "the step before decides when there is no champion"
@@ -85,7 +85,7 @@ class Trial:
         return ladder.Answer("CHAMPION_LOADS", f"{champion.version} verifies", value=champion.sha256)
 
     def _fidelity(self) -> ladder.Answer:
-        return ladder.fidelity(self.challenger, self.policy.expected_tasks, self.policy.max_kl)
+        return ladder.fidelity(self.challenger, list(self.kinds), self.policy.max_kl)
 
     def _competition(self) -> ladder.Answer:
         if self.bundle.champion is None:
@@ -101,18 +101,15 @@ class Trial:
         return ladder.competition(found)
 
     def _task_sets(self) -> compare.TaskSets:
-        kinds = {task: self.kinds[task] for task in self.policy.expected_tasks}
-        weak = evidence.unpowered(self.bundle, kinds, self.policy.min_positives)
-        strong = [task for task, kind in kinds.items() if kind == "binary" and task not in weak]
+        weak = evidence.unpowered(self.bundle, self.kinds, self.policy.min_positives)
+        strong = [task for task, kind in self.kinds.items() if kind == "binary" and task not in weak]
         if len(strong) < self.policy.min_powered_tasks:
             raise GateCannotJudge(
                 "BUNDLE_TOO_SMALL",
                 f"{len(strong)} binary tasks have {self.policy.min_positives} rows of each class "
                 f"({', '.join(strong) or 'none'}), min_powered_tasks is {self.policy.min_powered_tasks}",
             )
-        return compare.task_sets(
-            self.policy.expected_tasks, list(self.kinds), self.champion_tasks, self.challenger.tasks, weak
-        )
+        return compare.task_sets(list(self.kinds), self.champion_tasks, self.challenger.tasks, weak)
 
     def _hooks(self) -> ladder.Answer:
         answer, self.found["hooks"] = ladder.hooks(self.hooks, self.version)

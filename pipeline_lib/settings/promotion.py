@@ -70,13 +70,9 @@ class Promotion(Section):
     effect_window_minutes: int = Field(ge=1)
     """A recorded decision without effect is completed within this time and voided after it [min]."""
     force: Force
-    expected_tasks: list[str] = Field(min_length=1)
-    """Tasks a package must have a verdict for; a source that cannot derive a task is not asked for it."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Promotion:
         if self.min_gate_rows > self.powered_gate_rows:
             raise ValueError(f"min_gate_rows {self.min_gate_rows} > powered_gate_rows {self.powered_gate_rows}")
-        if len(set(self.expected_tasks)) != len(self.expected_tasks):
-            raise ValueError("expected_tasks: a task is written twice")
         return self

@@ -33,7 +33,7 @@ def package(*by_rules: str) -> dict[str, PackagedTask]:
 
 
 def sets(new: dict[str, PackagedTask] | None = None, unpowered: tuple[str, ...] = ()) -> compare.TaskSets:
-    return compare.task_sets(list(KINDS), list(KINDS), package(), new or package(), unpowered)
+    return compare.task_sets(list(KINDS), package(), new or package(), unpowered)
 
 
 def judged(champion: compare.Values, challenger: compare.Values, p: float | None = 0.001) -> compare.Competition:
@@ -116,7 +116,7 @@ def test_averages_leave_unpowered_tasks_out_for_both() -> None:
 
 
 def test_no_binary_task_in_common_is_no_comparison() -> None:
-    nothing = compare.task_sets(list(KINDS), list(KINDS), package("a", "b"), package(), ())
+    nothing = compare.task_sets(list(KINDS), package("a", "b"), package(), ())
     found = compare.compete(KINDS, nothing, GOOD, better(), None, {}, LIMITS)
     assert found.code == "NO_COMPARABLE_TASKS"
 

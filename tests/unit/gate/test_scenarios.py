@@ -67,7 +67,7 @@ def competition(
     """Section 6 with the challenger's binary tasks ``gained`` above 0.7000, other metrics as given."""
     old = old or {name: packaged(name) for name in KINDS}
     new = new or {name: packaged(name) for name in KINDS}
-    sets = compare.task_sets(list(KINDS), list(KINDS), old, new, ())
+    sets = compare.task_sets(list(KINDS), old, new, ())
     better = {
         name: value + gained if name[:2] in ("t0", "t1", "t2", "t3") else value for name, value in CHAMPION.items()
     }
