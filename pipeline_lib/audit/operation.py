@@ -20,10 +20,10 @@ TABLE = "log_operation"
 
 def record_operation(
     settings: Settings,
-    service: str,
     event: str,
     idem: str,
     *,
+    service: str,
     object_type: str,
     object_id: str,
     reason: str,
@@ -31,9 +31,15 @@ def record_operation(
     action_id: str | None = None,
     phase: Phase = "single",
     severity: Severity = "info",
+    after_hash: str | None = None,
     details: Mapping[str, Any] | None = None,
 ) -> Receipt:
     """Record it exactly once per idem and content; a changed content under the same idem is a row of its own.
+
+    Args:
+        service: who writes the row; also the actor unless another is named.
+        action_id: what the phases of one action share; the idem when there is one phase only.
+        after_hash: SHA-256 of the object after the act, if the act made one.
 
     Raises:
         AuditError: the row is not durable; what it was to record must not happen.
@@ -46,6 +52,7 @@ def record_operation(
         "phase": phase,
         "object_type": object_type,
         "object_id": object_id,
+        "after_hash": after_hash,
         "severity": severity,
         "reason": reason,
         "details": with_decimals(dict(details or {})),
@@ -53,5 +60,6 @@ def record_operation(
         "config_hash": settings.config_hash,
     }
     payload = complete(TABLE, known)
+    # The same row again is found; an action resumed under other code or settings says so in a row of its own.
     entry = Entry(log_table=TABLE, event=event, payload=payload, idem=f"{idem}:{digest(payload)[:16]}")
     return session.record_once(settings, service, [entry])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
@@ -16,16 +17,23 @@ import pyarrow as pa
 from pipeline_lib.audit import catalogue
 from pipeline_lib.audit.load import SCHEMA, log_tables
 from pipeline_lib.settings import Settings
-from pipeline_lib.store import QueryStore
+from pipeline_lib.store import QueryStore, quarter_table
 
 
-def frame(settings: Settings, table: str, as_of_ckpt: int | None = None, columns: Sequence[str] = ()) -> pl.DataFrame:
+def frame(
+    settings: Settings,
+    table: str,
+    as_of_ckpt: int | None = None,
+    columns: Sequence[str] = (),
+    since: datetime | None = None,
+) -> pl.DataFrame:
     """Rows of one of the seven tables that are under a checkpoint and loaded.
 
     Args:
         as_of_ckpt: only rows covered by this checkpoint or an earlier one; all when None.
         columns: payload columns to unpack beside ``payload`` (canonical JSON text). Lists and objects come as
             canonical JSON text too, everything else as text, so that no type depends on the rows.
+        since: only rows written at or after this moment; carries a time zone.
 
     Returns:
         Header columns, ``payload``, ``leaf_index``, ``ckpt_n`` and the columns asked for, in leaf order.
@@ -35,9 +43,14 @@ def frame(settings: Settings, table: str, as_of_ckpt: int | None = None, columns
     """
     catalogue.complete(table, dict.fromkeys(columns))
     store = QueryStore(settings.place.query_store)
-    where = None if as_of_ckpt is None else f"ckpt_n <= {int(as_of_ckpt)}"
+    limits = [] if as_of_ckpt is None else [f"ckpt_n <= {int(as_of_ckpt)}"]
+    quarters = log_tables(store.names(), table)
+    if since is not None:
+        first = since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        limits.append(f"ts >= '{first}'")
+        quarters = [name for name in quarters if name >= quarter_table(table, first)]
     names = [name for name in SCHEMA.names if name != "ingest_ts"]
-    parts = [store.read(name, names, where).select(names) for name in log_tables(store.names(), table)]
+    parts = [store.read(name, names, " AND ".join(limits) or None).select(names) for name in quarters]
     found = pl.DataFrame(pa.concat_tables([SCHEMA.empty_table().select(names), *parts])).sort("leaf_index")
     payloads = [json.loads(payload) for payload in found["payload"]] if columns else []
     unpacked = [pl.Series(name, [_text(payload[name]) for payload in payloads], dtype=pl.String) for name in columns]

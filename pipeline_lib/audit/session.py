@@ -96,8 +96,8 @@ def commit(settings: Settings) -> dict[str, Any]:
     """Cover everything recorded so far by a checkpoint and load it into the query store: the end of every run.
 
     Returns:
-        ``ckpt_n`` and ``size`` (0 when nothing was ever recorded), ``root``, ``new_rows``, ``loaded_rows``, and the
-        segments ``waiting`` for a predecessor or ``rejected``.
+        ``ckpt_n`` and ``size`` (0 when nothing was ever recorded), ``root`` and ``ts`` of that checkpoint,
+        ``new_rows``, ``loaded_rows``, and the segments ``waiting`` for a predecessor or ``rejected``.
 
     Raises:
         AuditError: the anchors do not verify, or the evidence holds less than they cover.
@@ -109,6 +109,7 @@ def commit(settings: Settings) -> dict[str, Any]:
         "ckpt_n": newest.n if newest else 0,
         "size": newest.size if newest else 0,
         "root": newest.root if newest else None,
+        "ts": newest.ts if newest else None,
         "new_rows": sealed.new_rows,
         "loaded_rows": loaded.rows,
         "waiting": list(sealed.waiting),

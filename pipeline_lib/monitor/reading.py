@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from pipeline_lib.audit.operation import record_operation
-from pipeline_lib.business_time import utc_now
 from pipeline_lib.canonical import with_decimals
+from pipeline_lib.monitor.served import Window
 from pipeline_lib.settings import Settings
 
 State = Literal["OK", "WARN", "FAIL", "UNKNOWN"]
@@ -22,6 +22,7 @@ class Reading:
     value: float | None
     state: State
     n: int
+    """Rows of the smaller side."""
     cause: str = ""
     """Why the state is not OK: the limit that was passed, or what was missing."""
 
@@ -30,16 +31,28 @@ class Reading:
         return plain
 
 
-def record(settings: Settings, service: str, event: str, window_start: str, details: Sequence[dict[str, Any]]) -> None:
-    """One row per run, even when nothing is wrong: proof that the monitor looked."""
-    moment = utc_now().strftime("%Y-%m-%dT%H:%M:%SZ")
+def record(
+    settings: Settings, service: str, event: str, window: Window, readings: Sequence[Reading], about: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """One row per run, even when nothing is wrong: proof that the monitor looked.
+
+    Args:
+        about: further fields of the row's details.
+
+    Returns:
+        the readings as recorded.
+    """
+    rows = [one.to_dict() for one in readings]
+    details = {**window.to_dict(), **about, "readings": rows}
+    not_ok = sum(one.state != "OK" for one in readings)
     record_operation(
         settings,
-        service,
         event,
-        f"{event}:{moment}",
+        f"{event}:{details['ts_to']}",
+        service=service,
         object_type="window",
-        object_id=window_start,
-        reason=f"{len(details)} readings",
-        details={"readings": list(details), "window_start": window_start},
+        object_id=details["window_id"],
+        reason=f"{not_ok} of {len(rows)} readings are not OK",
+        details=details,
     )
+    return rows

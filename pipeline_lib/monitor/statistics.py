@@ -27,13 +27,6 @@ def psi(baseline: Array, current: Array, floor: float) -> float:
     return float(np.sum((c - b) * np.log(c / b)))
 
 
-def jensen_shannon_bits(baseline: Array, current: Array, floor: float) -> float:
-    """Jensen-Shannon divergence of two count vectors [bit, 0..1]."""
-    b, c = proportions(baseline, floor), proportions(current, floor)
-    m = (b + c) / 2
-    return float((np.sum(c * np.log2(c / m)) + np.sum(b * np.log2(b / m))) / 2)
-
-
 def quantile_edges(baseline: Array, bins: int) -> Array:
     """Inner edges of ``bins`` baseline-quantile bins; repeated values merge bins."""
     inner = np.linspace(0, 1, bins + 1)[1:-1]

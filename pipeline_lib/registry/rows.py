@@ -7,28 +7,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any, Literal
+from functools import partial
+from typing import Any
 
 from pipeline_lib.audit import session
 from pipeline_lib.audit.catalogue import SALT, complete
 from pipeline_lib.audit.log import Entry
-from pipeline_lib.canonical import digest, with_decimals
+from pipeline_lib.audit.operation import Phase as Phase
+from pipeline_lib.audit.operation import record_operation
+from pipeline_lib.canonical import with_decimals
 from pipeline_lib.errors import PromotionUnrecorded
 from pipeline_lib.records import Decision, Receipt
 from pipeline_lib.runs import code_version
 from pipeline_lib.settings import Settings
 
 SERVICE = "promotion"
-PROMOTIONS, OPERATIONS = "log_model_promotion", "log_operation"
+PROMOTIONS = "log_model_promotion"
 VERDICT, SWAP = "promotion_decision", "manifest_swap"
 
 _ENVELOPE = {f.name: "gate_config_hash" if f.name == "config_hash" else f.name for f in fields(Decision)}
 del _ENVELOPE["body"]
 """Field of a Decision -> column of its row; every other column is in the body."""
 
-Phase = Literal["intent", "done", "failed", "single"]
-Actor = tuple[Literal["human", "service"], str]
-GATE: Actor = ("service", SERVICE)
+operation = partial(record_operation, service=SERVICE)
+"""One durable ``log_operation`` row of the promotion service; see ``audit.operation``."""
 
 
 def verdict_body(**known: Any) -> dict[str, Any]:
@@ -97,37 +99,3 @@ def require_recorded(settings: Settings, decision: Decision, receipt: Receipt) -
             f"the record says {recorded.decision} {recorded.challenger_version} ({recorded.decision_id}), "
             f"asked for {decision.decision} {decision.challenger_version} ({decision.decision_id})"
         )
-
-
-def operation(
-    settings: Settings,
-    event: str,
-    idem: str,
-    *,
-    object_type: str,
-    object_id: str,
-    reason: str,
-    action_id: str,
-    phase: Phase = "single",
-    actor: Actor = GATE,
-    severity: str = "info",
-    details: Mapping[str, Any] | None = None,
-) -> Receipt:
-    """One durable ``log_operation`` row. Raises AuditError when it is not."""
-    known = {
-        "actor_kind": actor[0],
-        "actor_ref": actor[1],
-        "action_id": action_id,
-        "phase": phase,
-        "object_type": object_type,
-        "object_id": object_id,
-        "severity": severity,
-        "reason": reason,
-        "details": with_decimals(dict(details or {})),
-        "code_rev": code_version(),
-        "config_hash": settings.config_hash,
-    }
-    payload = complete(OPERATIONS, known)
-    # The same row again is found; an action resumed under other code or settings says so in a row of its own.
-    entry = Entry(log_table=OPERATIONS, event=event, payload=payload, idem=f"{idem}:{digest(payload)[:16]}")
-    return session.record_once(settings, SERVICE, [entry])

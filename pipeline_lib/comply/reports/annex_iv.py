@@ -9,10 +9,12 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline_lib.comply.evidence import EvidenceBook
-from pipeline_lib.comply.report import Item, Number, body, numbers_of, stated, unknown
+from pipeline_lib.comply.items import Item, Number, columns, real, stated, unknown
+from pipeline_lib.comply.report import body
 from pipeline_lib.settings.compliance import Levels, ReportPolicy
 
 KIND = "annex_iv"
+NO_CHAMPION = "a finished release of a version and the verdict behind it"
 
 WRITTEN = {
     "A2": "recorded hashes of the architecture document, component list and compute record",
@@ -27,51 +29,49 @@ WRITTEN = {
 def generate(book: EvidenceBook, policy: ReportPolicy, levels: dict[str, Levels]) -> dict[str, Any]:
     answered = {
         "A1": _general(book),
-        "A5": stated("A5", numbers_of(book.ask("changes")) + numbers_of(book.ask("verdicts"))),
+        "A5": stated("A5", columns(book.ask("changes")) + columns(book.ask("verdicts"))),
         "A8": _post_market(book),
         "A9": _data(book),
         "A11": _human_oversight(book),
         "A12": _validation(book),
     }
     items = [answered.get(item_id) or unknown(item_id, WRITTEN[item_id]) for item_id in policy.sections]
-    return body(KIND, policy, book.as_of, items)
+    return body(KIND, policy, book, items)
 
 
 def _general(book: EvidenceBook) -> Item:
     champion = book.ask("champion")
-    if not champion.values:
-        return unknown("A1", "a promotion_decision row that made a version champion")
-    return stated("A1", [Number(name, champion.one[name], champion.pointer)
-                         for name in ("version", "decision", "decision_id", "decided_at", "code_version")])  # fmt: skip
-
-
-def _data(book: EvidenceBook) -> Item:
-    champion = book.ask("champion")
-    if not champion.values or champion.one["training_snapshot_hash"] is None:
-        return unknown("A9", "training_snapshot_hash in the champion's promotion_decision row")
-    number = Number("training snapshot", champion.one["training_snapshot_hash"], champion.pointer)
-    return unknown("A9", "demographic distribution of the training data and the leakage report's hash", [number])
+    return stated("A1", columns(champion) if champion.values else [], NO_CHAMPION)
 
 
 def _post_market(book: EvidenceBook) -> Item:
+    """Monitoring of the quarter; the plan it follows is a document."""
     windows = book.ask("windows")
-    if windows.one["drift_windows"] == 0:
-        return unknown("A8", "drift_window rows of the period", numbers_of(windows))
-    return stated("A8", numbers_of(windows))
+    return unknown("A8", "the recorded hash of the post-market monitoring plan and its schedule", columns(windows))
+
+
+def _data(book: EvidenceBook) -> Item:
+    training = book.ask("training")
+    numbers = columns(training) if training.values else []
+    return unknown("A9", "demographic distribution of the training data and the leakage report's hash", numbers)
 
 
 def _human_oversight(book: EvidenceBook) -> Item:
-    acts = book.ask("oversight")
-    signed = book.ask("verdicts")
-    numbers = [Number(name, signed.one[name], signed.pointer) for name in ("sent_to_a_human", "promoted", "forced")]
-    numbers += [
-        Number(name, acts.one[name], acts.pointer) for name in ("drills", "reviews_decided", "approvals_expired")
-    ]
-    return stated("A11", numbers) if acts.one["drills"] else unknown("A11", "drill rows of the period", numbers)
+    acts, signed = book.ask("oversight"), book.ask("verdicts")
+    numbers = columns(signed, "sent_to_a_human", "promoted", "declined_by_a_human", "forced")
+    numbers += columns(acts, "drills", "reviews_decided", "approvals_expired", "force_promotes_refused")
+    if not acts.one["drills"]:
+        return unknown("A11", "drills of the kill switch in the period", numbers)
+    return stated("A11", numbers)
 
 
 def _validation(book: EvidenceBook) -> Item:
+    """What the gate measured of the serving version: against the version before it, and against its teacher."""
     compared, fidelity = book.ask("comparison"), book.ask("fidelity")
-    numbers = [Number(row["metric"], row["challenger"], compared.pointer) for row in compared.values]
-    numbers += [Number(f"fidelity {row['task']}", row["verdict"], fidelity.pointer) for row in fidelity.values]
-    return stated("A12", numbers) if numbers else unknown("A12", "metrics or fidelity in the champion's promotion row")
+    query = fidelity.pointer.query_id
+    numbers = [real(row["metric"], compared, row["challenger"]) for row in compared.values]
+    for row in fidelity.values:
+        numbers.append(Number(f"fidelity of {row['task']}", row["verdict"], query))
+        if row["kl"] is not None:
+            numbers.append(real(f"KL to the teacher of {row['task']}", fidelity, row["kl"]))
+    return stated("A12", numbers, "metrics and fidelity in the verdict about the serving version")

@@ -1,85 +1,121 @@
 """Privacy impact assessment, six domains (PIPA, Korea).
 
 Reader: the privacy officer. Each quarter and at a new purpose or recipient. Kept 3 years.
-Source: compliance.md 5.4. Levels are LOW to CRITICAL; overall is the worst known domain.
+Source: compliance.md 5.4. Scores are risks; overall is the worst domain. Weights and caps are in the policy.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
-from pipeline_lib.comply.evidence import EvidenceBook, ratio
-from pipeline_lib.comply.report import Item, Number, body, sat, stated, unknown, weighted
+from pipeline_lib.comply.evidence import EvidenceBook
+from pipeline_lib.comply.items import Item, Number, column, columns, level, scored, share, unknown
+from pipeline_lib.comply.report import body
 from pipeline_lib.settings.compliance import Levels, ReportPolicy
 
 KIND = "pia"
 LADDER = "privacy"
-NO_TRANSFER = Decimal(0)
-"""Nothing was transferred: no risk of transfer."""
 
 
 def generate(book: EvidenceBook, policy: ReportPolicy, levels: dict[str, Levels]) -> dict[str, Any]:
     items = (
-        _collection(book, policy.caps),
-        _processing(book, policy.caps),
-        unknown("D3", "encryption, retention and key-rotation facts of the stores (nightly check AUD-18)"),
-        _sharing(book),
+        _collection(book, policy),
+        _processing(book, policy),
+        _storage(book, policy),
+        _sharing(book, policy),
         unknown("D5", "share of attribution per personal field over the period, against the fields collected"),
         _cross_border(book),
     )
-    return body(KIND, policy, book.as_of, items, levels[LADDER])
+    return body(KIND, policy, book, items, levels[LADDER], _overall(items, levels[LADDER]))
 
 
-def _collection(book: EvidenceBook, caps: dict[str, float]) -> Item:
-    """Of the published formula the record carries lawful basis and purpose; their weights are rescaled to one."""
+def _overall(items: Sequence[Item], ladder: Levels) -> tuple[Decimal | None, str | None]:
+    """The worst domain; not known while one of them is unknown."""
+    scores = [item.score for item in items if item.score is not None]
+    return (max(scores), level(max(scores), ladder)) if len(scores) == len(items) else (None, None)
+
+
+def _collection(book: EvidenceBook, policy: ReportPolicy) -> Item:
+    """A lawful basis that no access names was not recorded: that is not known to be none."""
     seen = book.ask("access")
-    basis = ratio(seen.one["without_lawful_basis"], seen.one["accesses"])
-    purpose = ratio(seen.one["without_purpose"], seen.one["accesses"])
-    numbers = [
-        Number("share of accesses without a lawful basis", basis, seen.pointer,
-               seen.one["without_lawful_basis"], seen.one["accesses"]),
-        Number("share of accesses without a purpose", purpose, seen.pointer,
-               seen.one["without_purpose"], seen.one["accesses"]),
-    ]  # fmt: skip
-    if basis is None or purpose is None:
-        return stated("D1", numbers)
-    return stated(
-        "D1", numbers, weighted([(0.7, sat(basis, caps["no_basis"])), (0.3, sat(purpose, caps["no_purpose"]))])
+    unnamed = seen.one["without_lawful_basis"]
+    basis: Number | str = share("share of accesses without lawful basis", seen, "without_lawful_basis", "accesses")
+    return scored(
+        "D1",
+        policy.formulas["D1"],
+        {
+            "no_lawful_basis": f"the lawful basis of {unnamed} accesses, which do not say it" if unnamed else basis,
+            "stale_consent": "consent and its version, where consent is the basis",
+            "no_purpose": share("share of accesses without a purpose", seen, "without_purpose", "accesses"),
+            "undeclared_source": "the register of declared sources",
+            "undeclared_fields": "the register of declared fields",
+        },
+        [column(seen, "without_lawful_basis", "accesses that name no lawful basis")],
     )
 
 
-def _processing(book: EvidenceBook, caps: dict[str, float]) -> Item:
-    answered, sets = book.ask("predictions"), book.ask("rowsets")
-    ignored = ratio(answered.one["model_based_despite_opt_out"], answered.one["predictions"])
-    holes = ratio(sets.one["predictions"] - sets.one["complete"], sets.one["predictions"])
-    numbers = [
-        Number("share of answers by a model despite opt-out", ignored, answered.pointer,
-               answered.one["model_based_despite_opt_out"], answered.one["predictions"]),
-        Number("share of answers with an incomplete record", holes, sets.pointer,
-               sets.one["predictions"] - sets.one["complete"], sets.one["predictions"]),
-    ]  # fmt: skip
-    if ignored is None or holes is None:
-        return stated("D2", numbers)
-    parts = [(0.5, sat(ignored, caps["opted_out"])), (0.5, sat(holes, caps["incomplete_rows"]))]
-    return stated("D2", numbers, weighted(parts))
+def _processing(book: EvidenceBook, policy: ReportPolicy) -> Item:
+    answered, sets, automatic = book.ask("predictions"), book.ask("rowsets"), book.ask("automation")
+    ignored = share(
+        "share of answers by a model despite opt-out", answered, "model_based_despite_opt_out", "predictions"
+    )
+    return scored(
+        "D2",
+        policy.formulas["D2"],
+        {
+            "purpose_mismatch": "the register of which reasons of access serve which purpose",
+            "solely_automated": share("share of answers without a person", automatic, "without_a_person", "delivered"),
+            "despite_opt_out": ignored,
+            "unpublished_profiling": "the published notice of profiling",
+            "incomplete_rows": share("share of answers with an incomplete record", sets, "incomplete", "predictions"),
+        },
+    )
 
 
-def _sharing(book: EvidenceBook) -> Item:
+def _storage(book: EvidenceBook, policy: ReportPolicy) -> Item:
+    sets = book.ask("rowsets")
+    nightly = "the nightly check of the stores (AUD-18)"
+    return scored(
+        "D3",
+        policy.formulas["D3"],
+        {
+            "unencrypted_store": f"encryption of every store: {nightly}",
+            "transport_finding": f"encryption in transport: {nightly}",
+            "past_retention": f"rows past their retention: {nightly}",
+            "key_rotation_overdue": "the schedule of key rotations",
+            "without_access_row": share(
+                "share of answers without access row", sets, "without_access_row", "predictions"
+            ),
+        },
+    )
+
+
+def _sharing(book: EvidenceBook, policy: ReportPolicy) -> Item:
     seen = book.ask("access")
-    number = Number("accesses with a third-party recipient", seen.one["to_third_parties"], seen.pointer)
-    if not seen.one["accesses"]:
-        return unknown("D4", "log_data_access rows of the period")
-    if seen.one["to_third_parties"] == 0:
-        return stated("D4", [number], NO_TRANSFER)
-    return unknown("D4", "agreement ids and pseudonymisation of the transfers", [number])
+    return scored(
+        "D4",
+        policy.formulas["D4"],
+        {
+            "unregistered_recipient": "the register of recipients",
+            "no_agreement": "agreements behind transfers",
+            "not_pseudonymous": "whether transfers were pseudonymous",
+            "unmatched_egress": "egress of the network, reconciled with the record",
+        },
+        columns(seen, "accesses", "to_third_parties"),
+    )
 
 
 def _cross_border(book: EvidenceBook) -> Item:
+    """No risk of transfer when every access says that it stayed at home; an access that does not say is not known."""
     seen = book.ask("access")
-    number = Number("accesses across a border", seen.one["across_borders"], seen.pointer)
-    if not seen.one["accesses"]:
-        return unknown("D6", "log_data_access rows of the period")
-    if seen.one["across_borders"] == 0:
-        return stated("D6", [number], NO_TRANSFER)
-    return unknown("D6", "adequacy, contract clauses and transfer assessment per destination", [number])
+    numbers = [
+        *columns(seen, "accesses", "across_borders"),
+        column(seen, "without_jurisdiction", "accesses that name no jurisdiction"),
+    ]
+    if seen.one["across_borders"]:
+        return unknown("D6", "adequacy, contract clauses and transfer assessment per destination", numbers)
+    if seen.one["without_jurisdiction"] or not seen.one["accesses"]:
+        return unknown("D6", "the jurisdiction each access led to", numbers)
+    return Item("D6", "OK", tuple(numbers), Decimal(0))
