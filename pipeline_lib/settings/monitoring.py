@@ -34,13 +34,28 @@ class Fairness(Section):
     """Absolute difference of selection rates from which it is a breach."""
     margin_low: float
     margin_high: float
-    """Inside the limits but outside these: MARGIN."""
+    """Disparate impact inside its limits but not between these: MARGIN."""
+    spd_margin: float
+    """Absolute difference of selection rates from which it is MARGIN."""
     min_group: int = Field(ge=1)
     """Answers a group needs to be compared at all. Source: monitoring.md 2.4."""
     min_favourable: int = Field(ge=0)
     """Favourable outcomes the reference group needs."""
+    min_expected: int = Field(ge=0)
+    """Favourable outcomes a group would have at the reference group's rate."""
     reference: dict[str, str]
-    """Protected attribute -> reference group, fixed by policy and never "whoever leads today"."""
+    """Protected attribute -> reference group, fixed by policy and never "whoever leads today". Groups are named as
+    served answers record them."""
+
+    @model_validator(mode="after")
+    def _nested(self) -> Fairness:
+        if not self.di_low <= self.margin_low < 1 < self.margin_high <= self.di_high:
+            raise ValueError(
+                f"margins {self.margin_low}..{self.margin_high} are not inside {self.di_low}..{self.di_high} around 1"
+            )
+        if not self.spd_margin < self.spd:
+            raise ValueError(f"spd_margin {self.spd_margin} is not below spd {self.spd}")
+        return self
 
 
 class Rule(Section):
@@ -59,3 +74,14 @@ class Monitoring(Section):
     drift: Drift
     fairness: Fairness
     checklist: list[Rule]
+    """One rule for each state but OK of each monitor."""
+
+    @model_validator(mode="after")
+    def _every_state_has_one_rule(self) -> Monitoring:
+        ruled = sorted((rule.monitor, rule.state) for rule in self.checklist)
+        expected = sorted(
+            (m, s) for m in {rule.monitor for rule in self.checklist} for s in ("FAIL", "UNKNOWN", "WARN")
+        )
+        if ruled != expected:
+            raise ValueError(f"checklist: rules for {ruled}, expected one for each of {expected}")
+        return self

@@ -3,8 +3,7 @@
 -- Source: log_operation and log_dimension_change.
 with changed as (
     select event, payload->>'$.phase' as phase, entry_hash from log_operation
-    where ts >= $start and ts < $end
-      and event in ('manifest_swap', 'threshold_change', 'config_change', 'pointer_swapped', 'alias_shifted')
+    where ts >= $start and ts < $end and event in ('manifest_swap', 'threshold_change', 'config_change')
     union all
     select event, null, entry_hash from log_dimension_change where ts >= $start and ts < $end
 )

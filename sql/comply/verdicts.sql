@@ -8,7 +8,8 @@ select
     count(*) filter (payload->>'$.decision' = 'promote' and payload->>'$.trigger' = 'auto') as promoted_without_a_human,
     count(*) filter (payload->>'$.decision' = 'force_promote') as forced,
     count(*) filter (payload->>'$.decision' = 'await_signoff') as sent_to_a_human,
-    count(*) filter (payload->>'$.decision' = 'reject') as rejected,
+    count(*) filter (payload->>'$.decision' = 'reject' and payload->>'$.trigger' = 'auto') as rejected_by_the_gate,
+    count(*) filter (payload->>'$.decision' = 'reject' and payload->>'$.trigger' = 'manual') as declined_by_a_human,
     list(entry_hash order by entry_hash) as evidence
 from log_model_promotion
 where event = 'promotion_decision' and ts >= $start and ts < $end

@@ -1,5 +1,6 @@
 -- Clipping bounds of the two open-ended regression labels, fitted on train rows alone.
--- One row. Units: as the labels. One addition (ln 2) is never clipped away. Parameter: $clip_quantile. Inputs: spine, additions, diversity. Source: data.md 6.2.
+-- Grain: one row. Unit: as the labels. One addition (ln 2) is never clipped away. Parameters: $clip_quantile.
+-- Inputs: spine, additions, diversity. Source: data.md 6.2.
 SELECT
     (SELECT greatest(quantile_cont(ln(1 + a.additions), $clip_quantile::DOUBLE), ln(2))
     FROM additions AS a JOIN spine AS s USING (customer_key, cutoff_date)

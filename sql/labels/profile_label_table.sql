@@ -1,5 +1,5 @@
--- One row about all labels: what the suite label_table.profile judges. Counts of rows; absent_share 0..1.
--- Input: label_table. Source: data.md 11.
+-- All labels at once: what the suite label_table.profile judges.
+-- Grain: one row. Unit: rows; absent_share [0..1]. Input: label_table. Source: data.md 11.
 SELECT
     count(*) FILTER (nba_primary > 0 AND cross_sell_count = 0)::DOUBLE AS nba_without_addition,
     count(*) FILTER (

@@ -1,5 +1,6 @@
--- One row about all splits: what the suite split_assignment.profile judges.
--- Input: assignment (split_assignment). Shares are of the customers of train, val and test [0..1]. Source: data.md 11.
+-- All splits at once: what the suite split_assignment.profile judges.
+-- Grain: one row. Unit: rows; shares are of the customers of train, val and test [0..1].
+-- Parameters: $train_buckets, $val_buckets. Input: assignment (split_assignment). Source: data.md 11.
 WITH customer AS (
     SELECT customer_key, list(DISTINCT split) FILTER (split IN ('train', 'val', 'test')) AS splits
     FROM assignment
