@@ -1,0 +1,1 @@
+"""What people and rules do about readings: the nightly ``checklist``."""

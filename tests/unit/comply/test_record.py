@@ -16,7 +16,7 @@ from pipeline_lib.audit.operation import record_operation
 from pipeline_lib.comply import quarterly, report
 from pipeline_lib.comply.evidence import AsOf
 from pipeline_lib.comply.trace import trace
-from pipeline_lib.errors import NotReproducible, NotVerified, ReportIncomplete, Tampered
+from pipeline_lib.errors import NotReproducible, NotVerified, ObjectExists, ReportIncomplete, Tampered
 from pipeline_lib.settings import Settings
 from tests.unit.comply.bank import KINDS, Bank, number
 from tests.unit.monitor.answers import Answer, serve
@@ -198,3 +198,13 @@ def test_the_reviewer_sees_what_is_unknown(results: Results) -> None:
 def test_a_record_without_a_checkpoint_cannot_be_vouched_for(make_settings: Callable[[], Settings]) -> None:
     with pytest.raises(NotVerified, match="no checkpoint"):
         Bank(make_settings()).freeze()
+
+
+def test_a_report_that_was_stored_with_other_bytes_is_not_replaced(own_bank: Bank) -> None:
+    frozen = own_bank.freeze()
+    first = quarterly.generate(own_bank.ctx, "pia", frozen)
+    key = f"{first['folder']}/body.json"
+    own_bank.ctx.objects.put(key, b"{}")
+    with pytest.raises(ObjectExists):
+        quarterly.generate(own_bank.ctx, "pia", frozen)
+    assert own_bank.ctx.objects.get(key) == b"{}"
