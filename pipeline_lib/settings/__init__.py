@@ -65,7 +65,12 @@ class Settings(Section):
         return digest(with_decimals(self.model_dump(mode="json", exclude={"place"}), 12))
 
 
-SECTIONS = tuple(name for name in Settings.model_fields if name not in {"place", "source"})
+KINDS: dict[str, type[Section]] = {
+    name: field.annotation  # type: ignore[misc]
+    for name, field in Settings.model_fields.items()
+    if name not in {"place", "source"}
+}
+SECTIONS = tuple(KINDS)
 GENERATOR = "synthetic"
 """Section with the laws of a generated bank: part of its source, so that a real bank's hash does not know it."""
 
@@ -73,7 +78,8 @@ GENERATOR = "synthetic"
 def load(dataset: str | None = None, place: Place | None = None) -> Settings:
     """Read, merge and check the policy for one data set.
 
-    Order: the section's file, then ``overrides`` of the source, then the local overrides file (never in prod).
+    Order: the section's file, then ``overrides`` of the source, then the local overrides file (never in prod), which
+    alone may also change the ``source`` itself, e.g. the size of the synthetic bank.
 
     Raises:
         SettingsError: naming file and key, what was found and what was expected.
@@ -88,21 +94,26 @@ def load(dataset: str | None = None, place: Place | None = None) -> Settings:
     source = _read(CONFIG / source_file)
     layers = [(source_file, source.pop("overrides", {}))]
     if place.overrides:
-        layers.append((str(place.overrides), _read(place.overrides)))
-    body: dict[str, Any] = {"source": _checked(Source, {"name": name, **source}, source_file)}
-    for section in SECTIONS:
-        kind: type[Section] = Settings.model_fields[section].annotation  # type: ignore[assignment]
-        body[section] = _section(section, kind, layers)
+        local = _read(place.overrides)
+        source = _merged(source, local.pop("source", {}))
+        source_file = f"{source_file} with {place.overrides}"
+        layers.append((str(place.overrides), local))
+    _require_known_sections(layers)
+    body: dict[str, Any] = {section: _section(section, KINDS[section], layers) for section in SECTIONS}
+    body["source"] = _checked(Source, {"name": name, **source}, source_file)
     if body["source"].origin == "synthetic":
         laws = _section(GENERATOR, Synthetic, layers)
         body["source"] = body["source"].model_copy(update={"generator": laws})
+    if place.env == "prod" and body["promotion"].auto_promote:
+        raise SettingsError("promotion.yaml: auto_promote must be false in prod, found true")
+    return Settings(place=place, **body)
+
+
+def _require_known_sections(layers: list[tuple[str, dict[str, Any]]]) -> None:
     known = (*SECTIONS, GENERATOR)
     for file, layer in layers:
         if unknown := sorted(layer.keys() - set(known)):
             raise SettingsError(f"{file}: overrides of unknown sections {unknown}; known: {', '.join(known)}")
-    if place.env == "prod" and body["promotion"].auto_promote:
-        raise SettingsError("promotion.yaml: auto_promote must be false in prod, found true")
-    return Settings(place=place, **body)
 
 
 def source_names() -> list[str]:
