@@ -15,7 +15,7 @@ import pendulum
 from airflow.sdk import Param, dag, task
 
 from pipeline_assets import CHAMPION
-from pipeline_context import PROMOTION
+from pipeline_context import PROMOTION, open_run
 from pipeline_lib import settings
 from pipeline_retries import DEFAULT_ARGS
 
@@ -66,6 +66,13 @@ def force_promote():
         result = release.release(place, decision, receipt, probe=probe.answers)
         return {"decision_id": decision.decision_id, "version": result.version, "reason_code": decision.reason_code}
 
+    @task(retries=0)
+    def assess() -> dict:
+        """Regulators' assessments of what serves now: best effort, failures are recorded and stop nothing."""
+        from pipeline_lib.comply import on_promotion
+
+        return on_promotion.assess(open_run())
+
     @task(trigger_rule="all_done")
     def close_run():
         """Commit the record: a signed checkpoint over the decision and its effects."""
@@ -80,7 +87,7 @@ def force_promote():
         raise RuntimeError("the request was refused or failed; see the log of `force`")
 
     done = force()
-    done >> close_run()
+    done >> assess() >> close_run()
     done >> watcher()
 
 

@@ -26,7 +26,8 @@ class Finding:
 
     def __str__(self) -> str:
         about = f"{self.column} against {self.label}" if self.label else self.column
-        return f"{self.check} {self.verdict}: {about}: {self.statistic} = {self.value}, limit {self.threshold}. {self.message}"
+        measured = f"{self.statistic} = {self.value}, limit {self.threshold}"
+        return f"{self.check} {self.verdict}: {about}: {measured}. {self.message}"
 
 
 @dataclass(frozen=True)
