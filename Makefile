@@ -1,6 +1,7 @@
 # One word per chore. `make run` and `make test` are all a new machine needs.
 PYTHON  ?= python3.11
 DATASET ?= synthetic
+DATE    ?=
 SOURCE  ?=
 PORT    ?= 8080
 VENV    := .venv
@@ -19,8 +20,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 install: $(VENV)/.installed
 
-run: install  ## the weekly pipeline once, end to end; DATASET=berka SOURCE=<folder> for real data
-	@$(LOCAL) weekly
+run: install  ## the weekly pipeline once, end to end; DATASET=berka SOURCE=<folder> for real data; DATE=<Monday>
+	@$(LOCAL) weekly $(if $(DATE),--date $(DATE))
 
 up: install  ## Airflow with its web page, until Ctrl-C
 	@$(LOCAL) up

@@ -94,8 +94,10 @@ def _answer(ctx: RunContext) -> Iterator[str]:
 
 
 def _reports(ctx: RunContext) -> Iterator[str]:
-    pages = [key for key in ctx.objects.list("reports") if key.endswith("page.md") and str(ctx.logical_date) in key]
-    yield "reports    " + ("\n           ".join(pages) or "none for this run")
+    """Assessments of the version that serves, made when it was promoted."""
+    version = pointer.read(ctx.objects, KeyFolder(ctx.settings.place.keys)).version
+    pages = [key for key in ctx.objects.list("reports") if key.endswith("page.md") and f"/{version}/" in key]
+    yield "reports    " + ("\n           ".join(pages) or "none yet for the version that serves")
 
 
 def _where(ctx: RunContext) -> Iterator[str]:

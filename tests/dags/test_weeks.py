@@ -18,6 +18,8 @@ from pipeline_lib.serve import local
 
 pytestmark = [pytest.mark.e2e, pytest.mark.filterwarnings("default"), pytest.mark.timeout(900)]
 FIRST, SECOND, THIRD = date(2026, 11, 2), date(2026, 11, 9), date(2026, 11, 16)
+OPERATOR = "dag_test"
+"""Who Airflow says triggered a run in this process."""
 REASON = {"reason": "comparison and fidelity reviewed"}
 ISOLATED = """
 import sys
@@ -119,15 +121,20 @@ def is_rejected_as_a_tie(bank: Any, second: str) -> None:
 
 
 def refuses_and_then_forces(bank: Any, first: str) -> None:
-    """On-call goes back to the first version; an unknown one is refused and changes nothing."""
-    request = {"version": "v20260101-00000000", "reason": "DI breach on lending since 02:40", "operator": "oncall"}
-    refused = bank.run("force_promote", FIRST, conf=request)
-    assert refused.state == "failed"
-    assert champion(bank).generation == 2
-    forced = bank.run("force_promote", SECOND, conf={**request, "version": first, "approver": "second.person"})
+    """On-call goes back to the first version; an unknown one and a borrowed name are refused and change nothing."""
+    request = {
+        "version": first,
+        "reason": "DI breach on lending since 02:40",
+        "operator": OPERATOR,
+        "approver": "second",
+    }
+    for wrong in ({"version": "v20260101-00000000"}, {"operator": "somebody.else"}):
+        assert bank.run("force_promote", FIRST, conf={**request, **wrong}).state == "failed"
+        assert champion(bank).generation == 2
+    forced = bank.run("force_promote", SECOND, conf=request)
     assert forced.state == "success"
     last = verdicts(bank)[-1]
-    assert (last["decision"], last["operator"], last["reason"]) == ("force_promote", "oncall", request["reason"])
+    assert (last["decision"], last["operator"], last["reason"]) == ("force_promote", OPERATOR, request["reason"])
     assert (champion(bank).version, champion(bank).generation) == (first, 3)
     events = [row.header["event"] for row in session.rows(bank.settings)]
     assert "force_promote_refused" in events
