@@ -202,11 +202,16 @@ class LocalObjects(Objects):
 class S3Objects(Objects):
     def __init__(self, bucket: str, prefix: str) -> None:
         import boto3
-        from botocore.exceptions import ClientError
+        from boto3.exceptions import Boto3Error
+        from botocore.exceptions import BotoCoreError, ClientError
 
-        self._client, self._refused = boto3.client("s3"), ClientError
+        self._refused, self._failed = ClientError, (BotoCoreError, Boto3Error)
         self._bucket, self._prefix = bucket, prefix
         self.url = f"s3://{bucket}/{prefix}".rstrip("/")
+        try:
+            self._client = boto3.client("s3")
+        except (BotoCoreError, ValueError) as error:  # a ValueError is an endpoint that is no address
+            raise StoreError(f"{self.url}: {error}") from error
 
     def get_tagged(self, key: str) -> tuple[bytes, str]:
         with self._translated(key):
@@ -271,7 +276,7 @@ class S3Objects(Objects):
 
     @contextmanager
     def _translated(self, key: str, missing: type[StoreError] = ObjectMissing) -> Iterator[None]:
-        """Botocore's errors in our words."""
+        """Errors of botocore and of boto3's transfers in our words: a refusal by its code, the rest as they say it."""
         try:
             yield
         except self._refused as error:
@@ -282,6 +287,8 @@ class S3Objects(Objects):
             if code in {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}:
                 raise SwapLost(f"{where}: somebody wrote in between") from error
             raise StoreError(f"{where}: {code}") from error
+        except self._failed as error:  # no connection, no credentials, an answer cut short, a failed transfer
+            raise StoreError(f"{self.url}/{key}: {error}") from error
 
 
 def _checked(key: str) -> str:

@@ -1,6 +1,8 @@
 """One shared run over every object store: a folder and S3 behave the same."""
 
+import socket
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -129,3 +131,63 @@ def test_a_crash_while_writing_leaves_the_old_object(tmp_path: Path, monkeypatch
 def test_an_address_that_is_no_store_is_refused(url: str) -> None:
     with pytest.raises(StoreError, match="found"):
         open_objects(url)
+
+
+@pytest.fixture
+def closed_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Environment in which boto3 finds nobody listening, and asks once."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": "ap-northeast-2",
+        "AWS_RETRY_MODE": "standard",
+        "AWS_MAX_ATTEMPTS": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda store, file: store.get("k"),
+        lambda store, file: store.exists("k"),
+        lambda store, file: store.put("k", b"1"),
+        lambda store, file: store.create("k", b"1"),
+        lambda store, file: store.swap("k", b"1", "tag"),
+        lambda store, file: store.list("k"),
+        lambda store, file: store.delete("k"),
+        lambda store, file: store.put_file("k", file),
+        lambda store, file: store.local_path("k"),
+    ],
+    ids=["get", "exists", "put", "create", "swap", "list", "delete", "put_file", "local_path"],
+)
+@pytest.mark.usefixtures("closed_port")
+def test_a_store_that_nobody_answers_for_is_a_store_error(
+    use: Callable[[Objects, Path], object], tmp_path: Path
+) -> None:
+    file = tmp_path / "t.bin"
+    file.write_bytes(b"table")
+    with pytest.raises(StoreError, match="s3://bank/prod/k") as found:
+        use(open_objects("s3://bank/prod"), file)
+    assert type(found.value) is StoreError
+    assert file.exists()
+
+
+def test_an_upload_that_is_refused_is_a_store_error(aws: str, tmp_path: Path) -> None:
+    (tmp_path / "t.bin").write_bytes(b"table")
+    with pytest.raises(StoreError, match="NoSuchBucket"):
+        open_objects("s3://nobody-made-it").put_file("k", tmp_path / "t.bin")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("AWS_ENDPOINT_URL", "not an address"), ("AWS_PROFILE", "nobody-wrote-it")]
+)
+@pytest.mark.usefixtures("closed_port")
+def test_a_client_that_cannot_be_made_is_a_store_error(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(StoreError, match="s3://bank"):
+        open_objects("s3://bank/prod")
