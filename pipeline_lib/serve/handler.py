@@ -32,9 +32,16 @@ from typing import Any
 
 from pipeline_lib.audit.log import Writer
 from pipeline_lib.audit.segment import Entry
-from pipeline_lib.errors import AppendFailed, ContractError, ManifestMismatch, SettingsError
+from pipeline_lib.errors import (
+    AppendFailed,
+    ContractError,
+    ManifestMismatch,
+    PipelineError,
+    SecretMissing,
+    SettingsError,
+)
 from pipeline_lib.keys import KeyFolder
-from pipeline_lib.objects import open_objects
+from pipeline_lib.objects import Objects, open_objects
 from pipeline_lib.records import Receipt
 from pipeline_lib.serve.bundle import Bundle, open_bundle, open_policy
 from pipeline_lib.serve.lightgbm_c import Library, LibraryFailed, find_library
@@ -73,14 +80,16 @@ def open_service(environ: Mapping[str, str]) -> Service:
         SettingsError: a variable is missing, or the policy loosens a hard cap.
         ManifestMismatch: not even the policy verifies.
         SecretMissing: no pepper or no root key.
+        StoreError: SERVE_AUDIT is no store. Whether it answers is found out by the first append.
     """
     place = _place(environ)
     keys = KeyFolder(Path(place["KEYS"]))
+    keys.audit_root(place["KEY_ID"])  # or the first request would be the one to find out
     policy = load(Path(place["BUNDLE"]), place["MANIFEST_SHA256"])
     return Service(
         policy=policy,
         tables=Tables(Path(place["TABLES"]), int(policy.serving["kill_switch"]["cache_ms"])),
-        append=Recorder(place, keys),
+        append=Recorder(open_objects(place["AUDIT"]), place, keys),
         pepper=keys.pepper(),
         code_rev=str(policy.models.bundle.manifest["code_rev"]),
         as_of_allowed=place["ENV"] != "prod",
@@ -96,8 +105,8 @@ def load(folder: Path, manifest_sha256: str) -> Policy:
 class Recorder:
     """Appends to this instance's chain; a chain that stopped is left and another one opened, once per append."""
 
-    def __init__(self, place: Mapping[str, str], keys: KeyFolder) -> None:
-        self._place, self._keys = place, keys
+    def __init__(self, store: Objects, place: Mapping[str, str], keys: KeyFolder) -> None:
+        self._store, self._place, self._keys = store, place, keys
         self._writer: Writer | None = None
 
     def __call__(self, entries: Sequence[Entry]) -> Receipt:
@@ -114,23 +123,25 @@ class Recorder:
         return receipt
 
     def _opened(self) -> Writer:
-        return Writer.open(
-            open_objects(self._place["AUDIT"]),
-            self._keys,
-            origin=self._place["ORIGIN"],
-            key_id=self._place["KEY_ID"],
-            service="serve",
-        )
+        origin, key_id = self._place["ORIGIN"], self._place["KEY_ID"]
+        try:
+            return Writer.open(self._store, self._keys, origin=origin, key_id=key_id, service="serve")
+        except SecretMissing as error:  # there at the start, gone since
+            raise AppendFailed(f"no chain can be opened: {error}") from error
 
 
 @cache
 def service() -> Service:
-    """One per instance, made at the first request."""
+    """One per instance, made at the first request; what stopped the start is looked at again by the next one.
+
+    Raises:
+        Refused: 503, the start was stopped; what stopped it is in the log only.
+    """
     try:
         return open_service(os.environ)
-    except (ManifestMismatch, SettingsError) as error:
+    except (PipelineError, OSError) as error:
         log.critical("refusing to start: %s", error)
-        raise Refused(503, "NO_SAFE_ANSWER", "this function has no verified release") from error
+        raise Refused(503, "NO_SAFE_ANSWER", "this function has no verified release, key or record") from error
 
 
 def _models(folder: Path, manifest_sha256: str) -> tuple[Bundle, Predictor | None, str | None]:
@@ -154,20 +165,31 @@ def _place(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _routed(event: Mapping[str, Any], get_service: Callable[[], Service], request_id: str) -> dict[str, Any]:
-    method = str(event.get("requestContext", {}).get("http", {}).get("method", ""))
-    route = (method, str(event.get("rawPath", "")))
+    event = _object(event)
+    route = (_object(_object(event.get("requestContext")).get("http")).get("method"), event.get("rawPath"))
     if route == ("GET", "/v1/health"):
         return get_service().health()
     if route != ("POST", "/v1/recommendations"):
         raise Refused(404, "NO_SUCH_ROUTE", "known: POST /v1/recommendations, GET /v1/health")
-    headers = {str(name).lower(): str(value) for name, value in (event.get("headers") or {}).items()}
-    return get_service().recommend(body_of(_payload(event), headers.get("content-type", "")), request_id)
+    return get_service().recommend(body_of(_payload(event), _media_type(event)), request_id)
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    """An envelope's part that is no object says nothing."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def _media_type(event: Mapping[str, Any]) -> str:
+    found = [value for name, value in _object(event.get("headers")).items() if str(name).lower() == "content-type"]
+    return found[-1] if found and isinstance(found[-1], str) else ""
 
 
 def _payload(event: Mapping[str, Any]) -> str | bytes:
     text = event.get("body") or ""
+    if not isinstance(text, str):
+        raise Refused(400, "INVALID_REQUEST", "the body is not a text")
     if not event.get("isBase64Encoded"):
-        return str(text)
+        return text
     try:
         return base64.b64decode(text, validate=True)
     except ValueError:

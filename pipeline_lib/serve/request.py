@@ -48,14 +48,14 @@ class Request:
 
 def body_of(text: str | bytes, media_type: str) -> Mapping[str, Any]:
     """The JSON object of a request body. Raises Refused 413, 415 or 400."""
-    data = text.encode("utf-8") if isinstance(text, str) else text
+    data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     if len(data) > MAX_BODY:
         raise Refused(413, "TOO_LARGE", f"the body has {len(data)} bytes, at most {MAX_BODY} are read")
     if media_type.split(";")[0].strip().lower() != "application/json":
         raise Refused(415, "MEDIA_TYPE", "content-type must be application/json")
     try:
         body = json.loads(data, object_pairs_hook=_unique)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Refused(400, "INVALID_REQUEST", f"the body is not JSON: {error}") from error
     if not isinstance(body, dict):
         raise Refused(400, "INVALID_REQUEST", "the body must be a JSON object")
@@ -142,7 +142,8 @@ def _one_of(body: Mapping[str, Any], name: str, allowed: Sequence[str]) -> str:
 
 def _only(body: Mapping[str, Any], known: Sequence[str], prefix: str, but: Sequence[str] = ()) -> None:
     if unknown := sorted(str(name) for name in body if name not in known or name in but):
-        raise Refused(400, "INVALID_REQUEST", f"{prefix}{unknown[0]}: no such field")
+        name = unknown[0][:MAX_TEXT].encode("utf-8", "backslashreplace").decode()  # half a surrogate pair is no text
+        raise Refused(400, "INVALID_REQUEST", f"{prefix}{name}: no such field")
 
 
 def _checked(make: Callable[[], Any], field: str, expected: str, value: Any) -> None:
@@ -153,7 +154,9 @@ def _checked(make: Callable[[], Any], field: str, expected: str, value: Any) -> 
 
 
 def _invalid(field: str, expected: str, found: Any) -> Refused:
-    shown = "nothing usable" if found is None else repr(found)[:60]
+    """Lists and objects are named by their type: as text, deeply nested ones exceed the recursion limit."""
+    nested = isinstance(found, (list, dict))
+    shown = "nothing usable" if found is None else type(found).__name__ if nested else repr(found)[:60]
     return Refused(400, "INVALID_REQUEST", f"{field}: expected {expected}, found {shown}")
 
 
