@@ -67,12 +67,12 @@ def decide(
             kept = _conclude(ctx, trial, judged, started_by)
         _describe(out, mode, Decision(**kept["decision"]))
 
-    sources = {"attempt": str(judged.attempt)} if judged.attempt else None
+    sources = {"mode": mode} | ({"attempt": str(judged.attempt)} if judged.attempt else {})
     return ctx.produce("gate", make, [package, score, labels], sources)
 
 
 def _next_attempt(ctx: RunContext, manifest_sha256: str, mode: Mode) -> Judged:
-    """The identity of this run's verdict; a verdict that was voided or failed is followed by another attempt."""
+    """The identity of this run's verdict; one that expired, was voided or failed is followed by another attempt."""
     judged = Judged(
         dataset=ctx.dataset,
         logical_date=ctx.logical_date.isoformat(),
@@ -80,7 +80,7 @@ def _next_attempt(ctx: RunContext, manifest_sha256: str, mode: Mode) -> Judged:
         mode=mode,
         config_hash=ctx.settings.config_hash,
     )
-    while (kept := decisions.recall(ctx.objects, judged)) and decisions.closed(
+    while (kept := decisions.recall(ctx.objects, judged)) and decisions.over(
         ctx.objects, kept["decision"]["decision_id"]
     ):
         judged = replace(judged, attempt=judged.attempt + 1)
@@ -203,9 +203,13 @@ def _keep_dry_run(settings: Settings, objects: Objects, judged: Judged, decision
 def _mark(objects: Objects, state: str, stored: decisions.StoredDecision) -> None:
     """Show a rejection on the version's document; the champion's and a retired one's stay as they are."""
     decision, at = stored.decision, datetime.fromisoformat(stored.recorded_at)
-    if decision.decision != "reject" or "rejected" not in states.ALLOWED[state]:
+    if decision.decision != "reject":
         return
-    states.move(objects, decision.challenger_version, "rejected", rows.SERVICE, decision.decision_id, at)
+    steps = ("registered", "rejected") if state in ("expired", "superseded") else ("rejected",)
+    if steps[0] not in states.ALLOWED[state]:
+        return
+    for step in steps:
+        states.move(objects, decision.challenger_version, step, rows.SERVICE, decision.decision_id, at)
 
 
 def _describe(out: Out, mode: Mode, decision: Decision) -> None:

@@ -91,6 +91,8 @@ def conclude(
         return stored.decision
     if chosen not in VERDICTS:
         raise RequestRefused(f"the answer is Approve or Reject, found {chosen!r}")
+    if end := decisions.closed(objects, decision_id):
+        raise RequestRefused(f"the question about {version} is {end['outcome']}: {end['reason']}; judge it again")
     if (state := states.read(objects, version)["state"]) != "pending_approval":
         raise RequestRefused(f"{version} no longer waits for an answer: it is {state}")
     if now > datetime.fromisoformat(question["expires_at"]):
@@ -177,19 +179,22 @@ def _shown(objects: Objects, answered: StoredDecision) -> Decision:
 def _expire(
     settings: Settings, objects: Objects, stored: StoredDecision, question: dict[str, Any], now: datetime
 ) -> None:
-    version = stored.decision.challenger_version
+    """Closed first: from here on a rerun judges afresh. The document moves unless it waits for another question."""
+    version, decision_id = stored.decision.challenger_version, stored.decision.decision_id
+    why = f"nobody answered until {question['expires_at']}"
     rows.operation(
         settings,
         "approval_expired",
-        f"approval_expired:{stored.decision.decision_id}",
+        f"approval_expired:{decision_id}",
         object_type="version",
         object_id=version,
-        reason=f"nobody answered until {question['expires_at']}",
+        reason=why,
         action_id=question["approval_id"],
         severity="minor",
         details=question,
     )
-    if states.read(objects, version)["state"] == "pending_approval":
+    decisions.close(objects, decision_id, "expired", why)
+    if states.waits_for(objects, version, decision_id):
         _move(objects, stored, "expired", rows.SERVICE, now)
 
 

@@ -278,7 +278,15 @@ def _resolve(here: Releaser, stored: StoredDecision, pending: list[str]) -> str 
         details={"decision_id": decision.decision_id},
     )
     decisions.close(here.objects, decision.decision_id, "voided", why)
+    _no_longer_waits(here, decision, "superseded" if moved else "expired")
     return f"voided {decision.decision} {decision.challenger_version} ({decision.decision_id}): {why}"
+
+
+def _no_longer_waits(here: Releaser, decision: Decision, to: str) -> None:
+    """A version whose approval was voided waits for nobody; a rerun judges it afresh."""
+    version, question = decision.challenger_version, decision.body["basis_decision_id"]
+    if decision.decision == "promote" and question and states.waits_for(here.objects, version, question):
+        states.move(here.objects, version, to, rows.SERVICE, decision.decision_id, here.now)
 
 
 def _follow(here: Releaser, seen: Seen) -> list[str]:

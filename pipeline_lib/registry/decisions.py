@@ -17,7 +17,7 @@ from pipeline_lib.records import Decision, Receipt
 from pipeline_lib.registry import rows
 from pipeline_lib.settings import Settings
 
-Outcome = Literal["voided", "failed"]
+Outcome = Literal["voided", "failed", "expired"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class StoredDecision:
 class Judged:
     """Identity of what a run had judged: the same again gets the same verdict.
 
-    ``attempt`` counts the earlier verdicts of this run that were voided, since a voided verdict is decided afresh.
+    ``attempt`` counts the earlier verdicts of this run that are over without effect: such a one is decided afresh.
     """
 
     dataset: str
@@ -138,6 +138,11 @@ def closed(objects: Objects, decision_id: str) -> dict[str, str] | None:
     except ObjectMissing:
         return None
     return body
+
+
+def over(objects: Objects, decision_id: str) -> dict[str, str] | None:
+    """As ``closed``, of a gate's verdict or of the human's answer to it: the run may be judged afresh."""
+    return closed(objects, decision_id) or closed(objects, signoff_id(decision_id))
 
 
 def remember(objects: Objects, judged: Judged, verdict: dict[str, Any]) -> dict[str, Any]:

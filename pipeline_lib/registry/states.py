@@ -77,6 +77,12 @@ def move(
     return document
 
 
+def waits_for(objects: Objects, version: str, decision_id: str) -> bool:
+    """Whether the version waits for the answer to this verdict of the gate, and not to a later one."""
+    document = read(objects, version)
+    return (document["state"], document["last_decision_id"]) == ("pending_approval", decision_id)
+
+
 def quarantine(objects: Objects, version: str, by: str, reason: str, at: datetime) -> StateDoc:
     """Mark a version as known bad."""
     mark = {"by": by, "reason": reason, "at": at.isoformat()}

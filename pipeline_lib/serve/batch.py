@@ -17,7 +17,7 @@ import polars as pl
 
 from pipeline_lib.canonical import digest
 from pipeline_lib.keys import KeyFolder
-from pipeline_lib.registry import pointer, versions
+from pipeline_lib.registry import decisions, pointer, versions
 from pipeline_lib.runs import Out, RunContext, StageOutput
 from pipeline_lib.serve.bundle import open_bundle
 from pipeline_lib.serve.layers import Models, Overrides, Row
@@ -73,9 +73,12 @@ def gate_rows(matrix: Path) -> pl.DataFrame:
 
 
 def _judged(ctx: RunContext, package: StageOutput) -> StageOutput | None:
+    """The scores of a verdict that stands; a dry run is no verdict, and one that is over is decided afresh."""
     if not (ctx.has("gate") and ctx.has("score")):
         return None
-    found = ctx.read("score")
+    verdict, found = ctx.read("gate").facts, ctx.read("score")
+    if verdict["mode"] == "dry_run" or decisions.over(ctx.objects, verdict["decision_id"]):
+        return None
     return found if found.facts["challenger_manifest_sha256"] == package.facts["manifest_sha256"] else None
 
 

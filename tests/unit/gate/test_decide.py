@@ -10,6 +10,7 @@ import pytest
 
 from pipeline_lib.errors import GateCannotJudge
 from pipeline_lib.gate import compare, evidence, signoff
+from pipeline_lib.gate.decide import Mode
 from pipeline_lib.gate.trial import judge, limits_of
 from pipeline_lib.publish import release as releases
 from pipeline_lib.registry import rows, states, versions
@@ -51,6 +52,19 @@ def test_a_dry_run_has_no_effect_and_replays(world: World, tmp_path: Path) -> No
     assert world.judge("dry_run") == first
     assert len(world.rows("gate_dry_run")) == 1
     assert world.rows("gate_dry_run")[0].payload["details"]["gate_path"]
+
+
+@pytest.mark.parametrize("modes", [("dry_run", "evaluate"), ("evaluate", "dry_run")])
+def test_a_dry_run_and_a_real_run_of_one_date_are_two_verdicts(
+    world: World, tmp_path: Path, modes: tuple[Mode, Mode]
+) -> None:
+    world.bootstrap(tmp_path)
+    world.challenge(tmp_path)
+    first, second = world.judge(modes[0]), world.judge(modes[1])
+    assert (first["mode"], second["mode"]) == modes
+    assert first["decision_id"] != second["decision_id"]
+    assert world.judge(modes[0]) == first
+    assert (len(world.rows("gate_dry_run")), len(world.rows("promotion_decision"))) == (1, 2)
 
 
 def test_a_verdict_can_be_computed_again_from_its_row_and_its_bundle(world: World, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from pipeline_lib.errors import RequestRefused
 from pipeline_lib.gate import signoff
 from pipeline_lib.publish import release as releases
-from tests.unit.gate.promotion_world import World, later
+from tests.unit.gate.promotion_world import WEAK, Tweaks, World, later
 
 
 @pytest.fixture
@@ -74,9 +74,46 @@ def test_an_expired_question_is_not_answered_afterwards(waiting: tuple[World, st
     signoff.conclude(world.settings, decision_id, "expired", None, "")
     with pytest.raises(RequestRefused, match="is expired"):
         world.approve(decision_id)
+    with pytest.raises(RequestRefused, match="nobody answered until"):
+        world.approve(decision_id)
     assert len(world.rows("approval_expired")) == 1
     assert releases.publish(world.ctx).facts["activated"] is False
     assert world.state(version) == "expired"
+
+
+def test_after_expiry_a_rerun_asks_again_and_can_be_approved(waiting: tuple[World, str, str]) -> None:
+    world, version, expired = waiting
+    signoff.conclude(world.settings, expired, "expired", None, "")
+    fresh = world.judge()["decision_id"]
+    assert fresh != expired
+    signoff.open_approval(world.settings, fresh)
+    signoff.conclude(world.settings, expired, "expired", None, "")  # the old task runs once more
+    assert world.state(version) == "pending_approval"
+    with pytest.raises(RequestRefused, match="is expired"):
+        world.approve(expired)
+    world.approve(fresh)
+    releases.publish(world.ctx)
+    assert world.seen.version == version
+
+
+def test_after_a_voided_approval_a_rerun_asks_again(waiting: tuple[World, str, str]) -> None:
+    world, version, first = waiting
+    world.approve(first)
+    assert "voided promote" in releases.reconcile(world.settings, now=later(minutes=16))[0]
+    assert world.state(version) == "expired"
+    fresh = world.judge()["decision_id"]
+    signoff.open_approval(world.settings, fresh)
+    world.approve(fresh)
+    releases.publish(world.ctx)
+    assert (world.seen.version, world.state(version)) == (version, "champion")
+
+
+def test_a_fresh_verdict_that_rejects_an_expired_version_shows(waiting: tuple[World, str, str]) -> None:
+    world, version, expired = waiting
+    signoff.conclude(world.settings, expired, "expired", None, "")
+    world.score(Tweaks(strength=0.3), Tweaks(strength=WEAK))
+    assert world.judge()["decision"] == "reject"
+    assert world.state(version) == "rejected"
 
 
 def test_nobody_is_asked_about_a_rejection(world: World, tmp_path: Path) -> None:

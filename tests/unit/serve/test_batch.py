@@ -19,7 +19,7 @@ from pipeline_lib.errors import ContractError, GateCannotJudge, ManifestMismatch
 from pipeline_lib.keys import KeyFolder
 from pipeline_lib.publish import package, tables
 from pipeline_lib.publish.package import serve_layer
-from pipeline_lib.registry import pointer, versions
+from pipeline_lib.registry import decisions, pointer, versions
 from pipeline_lib.runs import RunContext
 from pipeline_lib.serve import batch
 from pipeline_lib.serve.bundle import open_bundle
@@ -91,8 +91,25 @@ def test_a_judged_package_keeps_its_scores_wherever_the_pointer_is(own_bank: Run
     own_bank.objects.put(pointer.KEY, b"not a pointer")
     with pytest.raises((GateCannotJudge, SignatureInvalid)):
         batch.score(own_bank)
-    own_bank.produce("gate", lambda out: None, [made])
+    verdict_is(own_bank, "evaluate")
     assert batch.score(own_bank).content_hash == made.content_hash
+
+
+def test_neither_a_dry_run_nor_a_verdict_that_is_over_keeps_scores(own_bank: RunContext) -> None:
+    batch.score(own_bank)
+    own_bank.objects.put(pointer.KEY, b"not a pointer")
+    verdict_is(own_bank, "dry_run")
+    with pytest.raises((GateCannotJudge, SignatureInvalid)):
+        batch.score(own_bank)
+    verdict_is(own_bank, "evaluate")
+    batch.score(own_bank)
+    decisions.close(own_bank.objects, decisions.signoff_id("d1"), "voided", "nobody gave it effect in time")
+    with pytest.raises((GateCannotJudge, SignatureInvalid)):
+        batch.score(own_bank)
+
+
+def verdict_is(bank: RunContext, mode: str) -> None:
+    bank.produce("gate", lambda out: out.facts.update(mode=mode, decision_id="d1"), [bank.read("score")], {"m": mode})
 
 
 def test_anomalous_rows_leave_the_model_and_say_so(release: Any) -> None:
