@@ -5,7 +5,9 @@ ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 AIRFLOW_HOME=/opt/airflow
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends dumb-init libgomp1 curl \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --uid 50000 --gid 0 --create-home --home-dir /opt/airflow airflow
+    && useradd --uid 50000 --gid 0 --create-home --home-dir /opt/airflow airflow \
+    && mkdir -p /opt/airflow/home /opt/airflow/logs /opt/airflow/auth /run/keys \
+    && chown -R airflow:0 /opt/airflow /run/keys
 
 WORKDIR /opt/pipeline
 COPY pyproject.toml constraints.txt README.md LICENSE ./

@@ -31,7 +31,7 @@ def nightly_oversight():
 
         return session.commit(policy.load())
 
-    @task
+    @task(trigger_rule=TriggerRule.ALL_DONE)
     def verify_record():
         """Every entry, every chain, every checkpoint; raises naming the first bad entry."""
         from pipeline_lib import settings as policy
@@ -39,7 +39,7 @@ def nightly_oversight():
 
         return session.verify_record(policy.load())
 
-    @task
+    @task(trigger_rule=TriggerRule.ALL_DONE)
     def verify_champion():
         """The pointer is signed, its decision is in the record, its files are the signed ones."""
         from pipeline_lib import settings as policy

@@ -10,10 +10,10 @@ _schedules = settings.load().schedules
 
 BY_ERROR = ExceptionRetryPolicy(
     rules=[
-        # The store, a lost swap or a gate whose bundle went stale may succeed next time.
+        # The store, or a lost swap, may answer next time.
         RetryRule(exception="pipeline_lib.errors.StoreError", action=RetryAction.RETRY),
-        RetryRule(exception="pipeline_lib.errors.GateCannotJudge", action=RetryAction.RETRY),
-        # Every other error of ours is a fact about data, settings or the record: trying again changes nothing.
+        # Every other error of ours is a fact about data, settings or the record: trying again changes nothing. A gate
+        # whose evidence went stale says which task to clear.
         RetryRule(exception="pipeline_lib.errors.PipelineError", action=RetryAction.FAIL),
     ]
 )

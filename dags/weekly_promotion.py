@@ -38,10 +38,11 @@ SCHEDULES = settings.load().schedules
 def weekly_promotion():
     @task(**PROMOTION)
     def repair() -> list[str]:
-        """Finish or void what a crash left half done, before anything new is decided."""
+        """Finish or void what a crash left half done, before anything new is decided; a backfill touches nothing."""
         from pipeline_lib.publish import release as releases
+        from pipeline_lib.serve import probe
 
-        return releases.reconcile(open_run().settings)
+        return [] if is_backfill() else releases.reconcile(open_run().settings, probe=probe.answers)
 
     @task_group
     def data():

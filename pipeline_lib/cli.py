@@ -30,6 +30,7 @@ STAGES = {
     "package": "publish.package:package",
     "score": "serve.batch:score",
     "gate": "gate.decide:decide",
+    "publish": "publish.release:publish",
 }
 """Stage -> where it is, imported only when asked for."""
 
@@ -117,7 +118,7 @@ def leaks(_: Settings, __: argparse.Namespace) -> int:
 
     rows = run_plants()
     _table(["plant", "check", "verdict", "message"], [tuple(row) for row in rows])
-    return int(any("missed" in str(row) for row in rows))
+    return int(any(row.verdict not in {"CAUGHT", "PASSED"} for row in rows))
 
 
 def tamper(_: Settings, __: argparse.Namespace) -> int:
@@ -126,7 +127,8 @@ def tamper(_: Settings, __: argparse.Namespace) -> int:
 
     rows = run_drill()
     _table(["case", "detected", "finding", "where"], [tuple(row) for row in rows])
-    return int(any(row[1] not in (True, "yes") for row in map(tuple, rows) if row[0] != "untouched"))
+    good = {"-": "INTACT", "yes": None}
+    return int(any(row.detected not in good or good[row.detected] not in (None, row.finding) for row in rows))
 
 
 def _stage(name: str) -> Callable[..., Any]:

@@ -15,7 +15,8 @@ from pipeline_lib.runs import RunContext, StageOutput
 UNKNOWN = "unknown"
 METRIC = {"binary": "auc", "multiclass": "macro_f1", "regression": "r2"}
 DEMO_TOLERANCE = 3
-"""Risk tolerance of the demo's suitability interview (1 to 5): without an interview nothing may be recommended."""
+"""Risk tolerance of the demo's suitability interview (1 to 5): without an interview nothing may be recommended. Only
+a laptop's bank is ever given one here."""
 
 
 def text(ctx: RunContext) -> str:
@@ -50,7 +51,11 @@ def _tasks(ctx: RunContext) -> Iterator[str]:
     metrics = json.loads(teacher.path("metrics.json").read_bytes())
     fidelity = json.loads(distilled.path("fidelity.json").read_bytes())
     routing = json.loads(distilled.path("routing.json").read_bytes())
-    yield f"fidelity   {distilled.facts['headline']}"
+    facts = distilled.facts
+    yield (
+        f"fidelity   {facts['tier1_pass']} of {facts['distilled']} distilled students pass the floor "
+        f"({facts['strict_pass']} on the strict criteria), {facts['direct_accepted']} direct, {facts['rules']} by rules"
+    )
     yield f"{'task':<26}{'route':<9}{'teacher (test)':<20}{'fidelity':<10}{'KL':>8}  why"
     for task, spec in ctx.settings.tasks.tasks.items():
         route, judged = routing.get(task, {}), fidelity["tasks"].get(task, {})
@@ -75,8 +80,8 @@ def _answer(ctx: RunContext) -> Iterator[str]:
     from pipeline_lib.serve import local
 
     customer = ctx.settings.source.sample_customer
-    if customer is None:
-        yield "answer     none: the source names no sample customer"
+    if customer is None or ctx.settings.place.env != "local":
+        yield "answer     not asked: only a laptop's bank answers for a sample customer"
         return
     try:
         on = local.refreshed_on(ctx.settings)

@@ -40,6 +40,7 @@ COMPONENTS = {
 START_SECONDS, STOP_SECONDS, POLL_SECONDS = 180, 20, 2
 # An answer that lands within one scheduler loop of the question can fail the task: robots wait before they answer.
 SETTLE_SECONDS = 3
+MIN_REASON = 10
 
 
 class Place:
@@ -266,9 +267,13 @@ def _print_failures(place: Place, run_id: str) -> None:
 
 
 def answer(place: Place, choice: str, reason: str) -> int:
-    """Answer the oldest waiting sign-off as user ``risk``; then follow the run to its end."""
+    """Answer the waiting sign-off as user ``risk``; then follow the run to its end."""
+    if len(reason) < MIN_REASON:
+        print(f'a reason of at least {MIN_REASON} characters is needed, found {reason!r}: REASON="..."')
+        return 2
     with place.running():
-        waiting = place.call("GET", "/api/v2/dags/~/dagRuns/~/hitlDetails?response_received=false")["hitl_details"]
+        path = f"/api/v2/dags/{DAG}/dagRuns/~/hitlDetails?response_received=false"
+        waiting = [w for w in place.call("GET", path)["hitl_details"] if w["task_instance"]["task_id"] == "sign_off"]
         if not waiting:
             print("no sign-off is waiting")
             return 1

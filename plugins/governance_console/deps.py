@@ -9,16 +9,19 @@ def read_status() -> Status:
     from datetime import date
 
     from pipeline_lib import settings
-    from pipeline_lib.audit import anchors
+    from pipeline_lib.audit import anchors, session
     from pipeline_lib.keys import KeyFolder
+    from pipeline_lib.objects import open_objects
     from pipeline_lib.registry import decisions, pointer
     from pipeline_lib.runs import RunContext
 
     place = settings.load()
     objects = RunContext.open(place, date.min).objects
-    seen = pointer.read(objects, KeyFolder(place.place.keys))
-    stored = sorted(decisions.every(objects), key=lambda one: one.recorded_at, reverse=True)[:SHOWN]
-    newest = anchors.newest(place)
+    keys = KeyFolder(place.place.keys)
+    seen = pointer.read(objects, keys)
+    stored = sorted(decisions.listed(objects), key=lambda one: one.recorded_at, reverse=True)[:SHOWN]
+    checkpoints = anchors.history(open_objects(place.place.anchors), keys, session.origin(place))
+    newest = checkpoints[-1].checkpoint if checkpoints else None
     return Status(
         dataset=place.source.name,
         environment=place.place.env,

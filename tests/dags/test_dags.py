@@ -88,3 +88,10 @@ print(json.dumps([m for m in {HEAVY!r} if m in set(sys.modules) - before]))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert json.loads(done.stdout.splitlines()[-1]) == []
+
+
+def test_the_script_and_the_library_agree_on_the_last_monday() -> None:
+    """The script is standard library only, so it cannot ask the library; this holds the two together."""
+    from pipeline_lib.business_time import last_promotion_day, utc_now
+
+    assert local_airflow._last_monday() == last_promotion_day(utc_now())
