@@ -34,6 +34,7 @@ PIPELINE = re.compile(r"(?<![\w-])(?:\.venv/bin/)?pipeline ((?:-v |--verbose )?)
 LOCAL = re.compile(r"scripts/local_airflow\.py((?: --(?:dataset|source|port) \S+)*) ([a-z]+)([^\n|`#]*)")
 SERVE = re.compile(r"python -m pipeline_lib\.serve([^\n|`#]*)")
 DAG = re.compile(r"(?:dags (?:trigger|test|unpause|pause|list-runs|state)|--dag-id|/dags/)(?: *)([a-z][a-z_]+)")
+COMMENT = re.compile(r"(?:^| )#[^\n]*", re.MULTILINE)
 OPTION = re.compile(r"(?<!\S)(--[a-z][a-z-]*)")
 VARIABLE = re.compile(r"\b(PIPELINE_[A-Z_]+)\b")
 NAME = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)+|[A-Z][A-Z0-9]+(?:_[A-Z0-9]+)+")
@@ -92,7 +93,7 @@ def problems(text: str, folder: Path) -> Iterator[str]:
     yield from _broken_links(prose, text, folder)
     for code in [*blocks, *spans]:
         yield from _missing_paths(code)
-        yield from _unknown_commands(code.replace("\\\n", " "))
+        yield from _unknown_commands(COMMENT.sub("", code).replace("\\\n", " "))
     for span in spans:
         if NAME.fullmatch(span) and not span.startswith("PIPELINE_") and span not in _source_text():
             yield f"name: {span}"
