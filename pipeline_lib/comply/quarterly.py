@@ -16,6 +16,7 @@ from pipeline_lib.comply import render, report
 from pipeline_lib.comply.evidence import AsOf, EvidenceBook
 from pipeline_lib.errors import NotReproducible, ReportIncomplete
 from pipeline_lib.runs import RunContext
+from pipeline_lib.scrub import scrub
 from pipeline_lib.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -118,7 +119,7 @@ def record_review(
     ctx: RunContext, reports: Sequence[Mapping[str, Any]], answer: str, reviewer: str | None, comment: str
 ) -> dict[str, Any]:
     """The human's word on the reports, one row each; an expired review says so."""
-    said = f"{answer} by {reviewer}: {comment}" if reviewer else "nobody reviewed in time"
+    said = f"{answer} by {reviewer}: {scrub(comment)}" if reviewer else "nobody reviewed in time"
     for one in reports:
         record_operation(
             ctx.settings,

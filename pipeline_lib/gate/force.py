@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import datetime, time, timedelta
 
 from pipeline_lib.business_time import SEOUL, utc_now
@@ -22,6 +22,7 @@ from pipeline_lib.registry import decisions, pointer, rows, states, versions
 from pipeline_lib.registry.package import Package
 from pipeline_lib.registry.pointer import Seen
 from pipeline_lib.registry.smoke import Probe, complete_and_loadable
+from pipeline_lib.scrub import scrub, scrub_ticket
 from pipeline_lib.settings import Settings
 from pipeline_lib.settings.promotion import Force
 
@@ -30,7 +31,7 @@ log = logging.getLogger(__name__)
 SKIPPED = ["fidelity", "competition", "hooks", "posture"]
 FRIDAY, COMMITTEE = 4, time(18)
 """The model committee meets Fridays 18:00 in Seoul."""
-_IDENTIFIER = re.compile(r"\b(?:s_[0-9a-f]{16,}|\d{6,})\b")
+ALREADY_CHAMPION = "ALREADY_CHAMPION"
 
 
 @dataclass(frozen=True)
@@ -68,11 +69,12 @@ def force_promote(
 
     Args:
         request_id: the same request again returns the same decision.
-        approver: second person; mandatory unless the version is known-good.
+        approver: second person; mandatory where ``needs_second_person`` says so.
         principal: authenticated identity, when the caller has one; must be the operator.
 
     Returns:
-        decision and receipt; for the version that serves already its own, with code ALREADY_CHAMPION.
+        decision and receipt; for the version that serves already the ones that made it champion, as recorded:
+        ``outcome`` tells the two apart.
 
     Raises:
         RequestRefused: the request is not valid; recorded, nothing changed.
@@ -80,9 +82,15 @@ def force_promote(
         AuditError: the row is not durable; there is no decision.
     """
     objects, keys, now = open_objects(settings.place.root), KeyFolder(settings.place.keys), now or utc_now()
-    cleaned = _IDENTIFIER.sub("[removed]", reason.strip())
     request = Request(
-        version.strip(), operator.strip(), cleaned, request_id, approver, ticket, allow_quarantined, rollback_of
+        version=version.strip(),
+        operator=operator.strip(),
+        reason=scrub(reason),
+        request_id=request_id,
+        approver=approver,
+        ticket=scrub_ticket(ticket) if ticket else None,
+        allow_quarantined=allow_quarantined,
+        rollback_of=rollback_of,
     )
     try:
         _require_persons(request, principal)
@@ -93,7 +101,7 @@ def force_promote(
         seen = pointer.read(objects, keys)
         if seen.version == request.version:
             return _already(objects, seen)
-        _require_second_person(request, objects, keys, settings.promotion.force, now)
+        _require_second_person(request, settings)
     except RequestRefused as refusal:
         _record_refusal(settings, request, str(refusal))
         raise
@@ -101,6 +109,26 @@ def force_promote(
     stored = decisions.record(settings, objects, _decision(settings, objects, request, package, seen, now))
     log.warning("force-promote of %s by %s: %s", request.version, request.operator, request.reason)
     return stored.decision, stored.receipt
+
+
+def outcome(decision: Decision, request_id: str) -> str:
+    """What came of a request: ALREADY_CHAMPION when the decision returned is not its own, else the decision's code."""
+    own = decision.decision_id == decisions.decision_id("force", request_id)
+    return decision.reason_code if own else ALREADY_CHAMPION
+
+
+def needs_second_person(settings: Settings, version: str) -> bool:
+    """Whether forcing this version takes two: it was never champion, or is quarantined. Source: overview.md.
+
+    Raises:
+        RequestRefused: no such version.
+    """
+    try:
+        document = states.read(open_objects(settings.place.root), version)
+    except ObjectMissing as error:
+        raise RequestRefused(str(error)) from error
+    reigned = any(step["to"] == "champion" for step in document["history"])
+    return not reigned or document["state"] == "quarantined"
 
 
 def rollback(
@@ -199,12 +227,9 @@ def _require_version(request: Request, objects: Objects, keys: KeyFolder, smoke:
     return copy.package
 
 
-def _require_second_person(request: Request, objects: Objects, keys: KeyFolder, policy: Force, now: datetime) -> None:
-    if request.approver is None and not _is_known_good(objects, keys, request.version, policy, now):
-        raise RequestRefused(
-            f"{request.version} is not known-good (champion for {policy.known_good_hours} h within "
-            f"{policy.known_good_days} days): a second person is needed first, as approver"
-        )
+def _require_second_person(request: Request, settings: Settings) -> None:
+    if request.approver is None and needs_second_person(settings, request.version):
+        raise RequestRefused(f"{request.version} was never champion: a second person is needed first, as approver")
 
 
 def _replayed(request: Request, stored: decisions.StoredDecision) -> tuple[Decision, Receipt]:
@@ -217,12 +242,14 @@ def _replayed(request: Request, stored: decisions.StoredDecision) -> tuple[Decis
 
 
 def _already(objects: Objects, seen: Seen) -> tuple[Decision, Receipt]:
-    """The decision that made this version champion, under the code that says that nothing is to be done."""
+    """The decision that made this version champion, as recorded: releasing it finishes what a crash left."""
     assert seen.pointer is not None, "a version that serves has a pointer"
-    made = [s["decision_id"] for s in states.read(objects, str(seen.version))["history"] if s["to"] == "champion"]
-    stored = decisions.get(objects, made[-1] if made else seen.pointer.decision_id)
-    code = "ALREADY_CHAMPION"
-    return replace(stored.decision, reason_code=code, reason=f"{code}: {seen.version} serves"), stored.receipt
+    made_by = seen.pointer.decision_id
+    if seen.pointer.trigger == "restore":  # the pointer names the decision that failed
+        history = states.read(objects, str(seen.version))["history"]
+        made_by = [step["decision_id"] for step in history if step["to"] == "champion"][-1]
+    stored = decisions.get(objects, made_by)
+    return stored.decision, stored.receipt
 
 
 def _decision(

@@ -19,6 +19,7 @@ from pipeline_lib.objects import Objects, open_objects
 from pipeline_lib.records import Decision
 from pipeline_lib.registry import decisions, pointer, rows, states
 from pipeline_lib.registry.decisions import StoredDecision
+from pipeline_lib.scrub import scrub
 from pipeline_lib.settings import Settings
 
 Answer = Literal["Approve", "Reject", "expired"]
@@ -81,7 +82,7 @@ def conclude(
     Raises:
         RequestRefused: the answer is not valid: late, superseded, by the wrong person, without a statement.
     """
-    objects, now = open_objects(settings.place.root), now or utc_now()
+    objects, now, statement = open_objects(settings.place.root), now or utc_now(), scrub(statement)
     stored, question = decisions.get(objects, decision_id), _asked(objects, decision_id)
     if answered := decisions.find(objects, decisions.signoff_id(decision_id)):
         return _repeated(objects, answered, chosen)
@@ -111,7 +112,7 @@ def _require_approvable(
 ) -> None:
     """Everything that could have changed since the verdict. Raises RequestRefused."""
     policy, decision = settings.promotion, stored.decision
-    if len(statement.strip()) < policy.statement_min_chars:
+    if len(statement) < policy.statement_min_chars:
         raise RequestRefused(f"an approval needs a statement of {policy.statement_min_chars} characters or more")
     started = [a["actor_ref"] for a in decision.body["approvals"] or [] if a["method"] == "started_run"]
     if policy.four_eyes and responder in started:
@@ -149,7 +150,7 @@ def _verdict(
         decision_id=decisions.signoff_id(basis.decision_id),
         decision=verdict,
         reason_code=code,
-        reason=f"{code}: {statement.strip() or 'no statement'}",
+        reason=f"{code}: {statement or 'no statement'}",
         trigger="manual",
         operator=responder,
         challenger_version=basis.challenger_version,

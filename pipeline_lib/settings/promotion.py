@@ -18,7 +18,7 @@ class Force(Section):
     known_good_hours: int = Field(ge=1)
     """A version that served at least so long is known-good [h]."""
     known_good_days: int = Field(ge=1)
-    """... if that was within so many days [d]. Known-good versions need one operator, others two."""
+    """... if that was within so many days [d]. Rollback lists known-good versions when it cannot go back."""
     confirm_hours: int = Field(ge=1)
     """A second person confirms a single operator's force-promote within so long [h]."""
     many_per_day: int = Field(ge=1)

@@ -460,7 +460,8 @@ def champion_is_forced(world: World, tmp: Path) -> str:
     decision, receipt = world.force(world.bootstrap(tmp))
     releases.release(world.settings, decision, receipt)
     return (
-        f"{decision.reason_code}, {len(world.rows('promotion_decision'))} verdict, generation {world.seen.generation}"
+        f"{force.outcome(decision, 'req-1')}, {len(world.rows('promotion_decision'))} verdict, "
+        f"generation {world.seen.generation}"
     )
 
 
