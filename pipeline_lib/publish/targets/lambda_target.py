@@ -8,11 +8,13 @@ repeated publish makes no second one.
 from __future__ import annotations
 
 import io
+import json
 import logging
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError, WaiterError
@@ -35,12 +37,27 @@ CODE = (
 )  # fmt: skip
 """What the handler imports of the library; the shared libraries of LightGBM come as a layer."""
 EPOCH = (1980, 1, 1, 0, 0, 0)
+HEALTH = {
+    "version": "2.0",
+    "rawPath": "/v1/health",
+    "requestContext": {"requestId": "release", "http": {"method": "GET", "path": "/v1/health"}},
+}
+"""What the gateway sends the function for ``GET /v1/health`` (payload format 2.0)."""
+
+Ask = Callable[[str, bytes], Mapping[str, Any]]
+"""Function name, event -> answer of Lambda's ``Invoke`` at the alias ``live``, its ``Payload`` read to bytes."""
+
+
+def invoke_live(function: str, event: bytes) -> Mapping[str, Any]:
+    """Ask the running function; the release's role needs ``lambda:InvokeFunction``."""
+    answer = boto3.client("lambda").invoke(FunctionName=function, Qualifier=ALIAS, Payload=event)
+    return {**answer, "Payload": answer["Payload"].read()}
 
 
 class LambdaTarget(Target):
-    def __init__(self, function: str, role: str | None = None) -> None:
+    def __init__(self, function: str, role: str | None = None, ask: Ask = invoke_live) -> None:
         self.name = f"lambda:{function}"
-        self._function, self._role = function, role
+        self._function, self._role, self._ask = function, role, ask
         self._client = boto3.client("lambda")
 
     def publish(self, copy: LocalVersion) -> str:
@@ -79,6 +96,9 @@ class LambdaTarget(Target):
                 raise ActivationFailed(f"{self.name}: alias {ALIAS} is at {number}, expected {version}")
             waiter = self._client.get_waiter("published_version_active")
             waiter.wait(FunctionName=self._function, Qualifier=number, WaiterConfig={"Delay": 2, "MaxAttempts": 15})
+            answer = self._ask(self._function, json.dumps(HEALTH).encode())
+        if found := _not_answering(answer, version):
+            raise ActivationFailed(f"{self.name}: GET /v1/health at {ALIAS}: {found}, expected 200 from {version}")
 
     def _upload(self, data: bytes) -> None:
         if self._exists():
@@ -143,6 +163,18 @@ class LambdaTarget(Target):
             yield
         except (ClientError, BotoCoreError, WaiterError) as error:
             raise ActivationFailed(f"{self.name}: cannot {doing}: {error}") from error
+
+
+def _not_answering(answer: Mapping[str, Any], version: str) -> str | None:
+    """What is wrong with an answer to ``HEALTH``; None: this version answers."""
+    if failed := answer.get("FunctionError"):
+        return f"the function failed ({failed})"
+    try:
+        response = json.loads(answer["Payload"])
+        status, found = response["statusCode"], json.loads(response["body"]).get("version")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return f"no answer of the handler's ({type(error).__name__})"
+    return None if (status, found) == (200, version) else f"{status} from {found}"
 
 
 def bundle(copy: LocalVersion) -> bytes:

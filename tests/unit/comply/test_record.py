@@ -171,13 +171,14 @@ def test_a_number_that_is_not_printed_cannot_be_traced(bank: Bank, made: Results
 def test_each_report_and_each_review_is_a_row_of_the_record(own_bank: Bank) -> None:
     frozen = own_bank.freeze()
     made: list[Mapping[str, Any]] = [quarterly.generate(own_bank.ctx, kind, frozen) for kind in KINDS[:2]]
-    quarterly.record_review(own_bank.ctx, made, "Reviewed", "compliance.officer", "read")
+    quarterly.record_review(own_bank.ctx, made, "Reviewed", "compliance.officer", "read, asked 010-1234-5678")
     runs = [row.payload for row in own_bank.rows("compliance_run")]
     digests = {hashlib.sha256(own_bank.bytes_of(one)).hexdigest() for one in made}
     assert {row["after_hash"] for row in runs if row["details"]["state"] == "generated"} == digests
     reviews = [row for row in runs if row["details"]["state"] == "reviewed"]
     assert {row["object_id"] for row in reviews} == {one["report_id"] for one in made}
     assert {(row["actor_kind"], row["actor_ref"]) for row in reviews} == {("human", "compliance.officer")}
+    assert {row["reason"] for row in reviews} == {"Reviewed by compliance.officer: read, asked [removed]"}
 
 
 def test_a_review_that_nobody_gave_is_recorded_as_such(own_bank: Bank) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+import json
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import boto3
 import pytest
@@ -14,8 +17,9 @@ import pytest
 from pipeline_lib.errors import ActivationFailed, SettingsError
 from pipeline_lib.publish import release as releases
 from pipeline_lib.publish.targets import open_target
-from pipeline_lib.publish.targets.lambda_target import ALIAS, LambdaTarget, bundle
+from pipeline_lib.publish.targets.lambda_target import ALIAS, LambdaTarget, bundle, invoke_live
 from pipeline_lib.registry import states, versions
+from pipeline_lib.serve import handler
 from tests.unit.gate.conftest import policy, world
 from tests.unit.gate.promotion_world import Tweaks, World
 
@@ -27,9 +31,30 @@ FUNCTION = "recommend"
 def target(aws: str) -> LambdaTarget:
     trust = '{"Version": "2012-10-17", "Statement": []}'
     role = boto3.client("iam").create_role(RoleName="serve", AssumeRolePolicyDocument=trust)["Role"]["Arn"]
-    found = open_target(f"lambda:{FUNCTION}?role={role}")
-    assert isinstance(found, LambdaTarget)
-    return found
+    return LambdaTarget(FUNCTION, role, ask=running)
+
+
+def running(function: str, event: bytes) -> dict[str, Any]:
+    """A runtime that answers: the handler's routes around the version that the alias names."""
+    client = boto3.client("lambda")
+    number = client.get_alias(FunctionName=function, Name=ALIAS)["FunctionVersion"]
+    listed = client.list_versions_by_function(FunctionName=function)["Versions"]
+    label = next(item["Description"] for item in listed if item["Version"] == number)
+    health = SimpleNamespace(health=lambda: {"status": "ok", "version": label.split(" ")[0]})
+    response = handler.respond(json.loads(event), lambda: health)
+    return {"StatusCode": 200, "Payload": json.dumps(response).encode()}
+
+
+def answering(status: int, body: str) -> dict[str, Any]:
+    return {"StatusCode": 200, "Payload": json.dumps({"statusCode": status, "body": body}).encode()}
+
+
+SILENT: dict[str, dict[str, Any]] = {
+    "crashed": {"StatusCode": 200, "FunctionError": "Unhandled", "Payload": b'{"errorType": "Runtime.ExitError"}'},
+    "refuses": answering(503, '{"error": {"code": "NO_SAFE_ANSWER"}}'),
+    "another version": answering(200, '{"version": "v20200101-00000000"}'),
+    "another program": {"StatusCode": 200, "Payload": b'"Simple Lambda happy path OK"'},
+}
 
 
 def released(world: World, tmp: Path, target: LambdaTarget, tweaks: Tweaks) -> str:
@@ -85,6 +110,27 @@ def test_a_first_version_that_fails_leaves_no_alias(world: World, tmp_path: Path
         released(world, tmp_path, target, Tweaks())
     assert target.serving() is None
     assert world.seen.version is None
+
+
+@pytest.mark.parametrize("answer", SILENT.values(), ids=SILENT)
+def test_a_version_whose_function_does_not_answer_is_taken_back(
+    world: World, tmp_path: Path, target: LambdaTarget, answer: dict[str, Any]
+) -> None:
+    first = released(world, tmp_path, target, Tweaks())
+    world.next_week()
+    second = str(world.package(Tweaks(seed=2), tmp_path).facts["version"])
+    broken = LambdaTarget(FUNCTION, ask=lambda function, event: answer)
+    with pytest.raises(ActivationFailed, match="GET /v1/health at live"):
+        releases.release(world.settings, *world.force(second, approver="second.person"), target=broken)
+    assert (target.serving(), world.seen.version) == (first, first)
+    target.check(first)
+    assert "failed" in [row.payload["phase"] for row in world.rows("manifest_swap")]
+
+
+def test_a_target_that_is_opened_asks_the_real_function(aws: str) -> None:
+    found = open_target(f"lambda:{FUNCTION}")
+    assert isinstance(found, LambdaTarget)
+    assert found._ask is invoke_live
 
 
 def test_without_a_role_a_missing_function_is_named(world: World, tmp_path: Path, aws: str) -> None:
