@@ -9,7 +9,7 @@ import sys
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import boto3
 import pytest
@@ -20,6 +20,7 @@ from pipeline_lib.publish.targets import open_target
 from pipeline_lib.publish.targets.lambda_target import ALIAS, LambdaTarget, bundle, invoke_live
 from pipeline_lib.registry import states, versions
 from pipeline_lib.serve import handler
+from pipeline_lib.serve.service import Service
 from tests.unit.gate.conftest import policy, world
 from tests.unit.gate.promotion_world import Tweaks, World
 
@@ -41,7 +42,7 @@ def running(function: str, event: bytes) -> dict[str, Any]:
     listed = client.list_versions_by_function(FunctionName=function)["Versions"]
     label = next(item["Description"] for item in listed if item["Version"] == number)
     health = SimpleNamespace(health=lambda: {"status": "ok", "version": label.split(" ")[0]})
-    response = handler.respond(json.loads(event), lambda: health)
+    response = handler.respond(json.loads(event), lambda: cast(Service, health))
     return {"StatusCode": 200, "Payload": json.dumps(response).encode()}
 
 
