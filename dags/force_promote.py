@@ -27,6 +27,7 @@ SCHEDULES = settings.load().schedules
     start_date=pendulum.datetime(2026, 1, 5, tz=SCHEDULES.timezone),
     catchup=False,
     max_active_runs=1,
+    is_paused_upon_creation=False,  # a trigger at 3 a.m. must not wait for somebody to unpause
     default_args=DEFAULT_ARGS | {"retries": 0},
     doc_md=__doc__,
     tags=["promotion", "on-call"],

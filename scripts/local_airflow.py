@@ -299,7 +299,10 @@ def backfill(place: Place, first: date, last: date) -> int:
             runs = place.call("GET", f"/api/v2/dags/{DAG}/dagRuns?limit=100")["dag_runs"]
             mine = [run for run in runs if run["run_type"] == "backfill"]
             states = {run["dag_run_id"]: run["state"] for run in sorted(mine, key=lambda r: r["run_after"])}
-            if mine and all(state in {"success", "failed"} for state in states.values()):
+            if not mine:
+                print("nothing to do: those Mondays have their runs")
+                return 0
+            if all(state in {"success", "failed"} for state in states.values()):
                 print("\n".join(f"{run_id}: {state}" for run_id, state in states.items()))
                 return int("failed" in states.values())
             time.sleep(POLL_SECONDS)
@@ -311,7 +314,10 @@ def up(place: Place) -> int:
         for user, role in USERS.items():
             print(f"  {user:<8} {role:<8} password {place.password(user)}", flush=True)
         print("Ctrl-C stops it.", flush=True)
-        signal.sigwait({signal.SIGINT, signal.SIGTERM})
+        try:
+            signal.pause()
+        except KeyboardInterrupt:
+            pass
     return 0
 
 
@@ -334,7 +340,12 @@ def _last_monday() -> date:
     return monday if (seoul.weekday(), seoul.hour) >= (0, 3) else monday - timedelta(days=7)
 
 
+def _leave(*_: object) -> None:
+    raise SystemExit(143)
+
+
 def main() -> int:
+    signal.signal(signal.SIGTERM, _leave)  # so that what was started is stopped
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", default="synthetic")
     parser.add_argument("--source", help="folder with the raw files of a real data set; remembered")

@@ -115,5 +115,6 @@ def _fields(task: Task) -> list[str]:
 
 
 def _flat(task: Task, values: Sequence[float]) -> list[Any]:
-    """One value per field; a task of which nothing is known is null."""
-    return list(values) if values else [None] * len(_fields(task))
+    """One value per field; null when nothing is known, or when a rule answers in another shape than a score."""
+    fields = len(_fields(task))
+    return list(values) if len(values) == fields else [None] * fields
