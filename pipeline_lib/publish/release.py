@@ -274,6 +274,7 @@ def _resolve(here: Releaser, stored: StoredDecision, pending: list[str]) -> str 
         object_id=decision.challenger_version,
         reason=why,
         action_id=f"swap-{decision.decision_id}",
+        phase="failed",  # ends the intent: there will be no effect
         severity="minor",
         details={"decision_id": decision.decision_id},
     )

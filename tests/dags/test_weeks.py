@@ -17,7 +17,7 @@ from pipeline_lib.registry import pointer
 from pipeline_lib.serve import local
 
 pytestmark = [pytest.mark.e2e, pytest.mark.filterwarnings("default"), pytest.mark.timeout(900)]
-FIRST, SECOND, THIRD = date(2026, 11, 2), date(2026, 11, 9), date(2026, 11, 16)
+FIRST, SECOND, THIRD, FOURTH = date(2026, 11, 2), date(2026, 11, 9), date(2026, 11, 16), date(2026, 11, 23)
 OPERATOR = "dag_test"
 """Who Airflow says triggered a run in this process."""
 REASON = {"reason": "comparison and fidelity reviewed"}
@@ -121,23 +121,22 @@ def is_rejected_as_a_tie(bank: Any, second: str) -> None:
 
 
 def refuses_and_then_forces(bank: Any, first: str) -> None:
-    """On-call goes back to the first version; an unknown one and a borrowed name are refused and change nothing."""
-    request = {
-        "version": first,
-        "reason": "DI breach on lending since 02:40",
-        "operator": OPERATOR,
-        "approver": "second",
-    }
+    """On-call goes back alone to what served before; a version that never served wants a second, signed-in person."""
+    request = {"version": first, "reason": "DI breach on lending since 02:40", "operator": OPERATOR}
     for wrong in ({"version": "v20260101-00000000"}, {"operator": "somebody.else"}):
         assert bank.run("force_promote", FIRST, conf={**request, **wrong}).state == "failed"
         assert champion(bank).generation == 2
-    forced = bank.run("force_promote", SECOND, conf=request)
-    assert forced.state == "success"
+    assert bank.run("force_promote", SECOND, conf=request).state == "success"
     last = verdicts(bank)[-1]
     assert (last["decision"], last["operator"], last["reason"]) == ("force_promote", OPERATOR, request["reason"])
     assert (champion(bank).version, champion(bank).generation) == (first, 3)
     events = [row.header["event"] for row in session.rows(bank.settings)]
     assert "force_promote_refused" in events
+    never = {**request, "version": bank.context(THIRD).read("package").facts["version"]}
+    assert bank.run("force_promote", THIRD, conf=never, answer=("Refuse", {})).state == "failed"
+    assert champion(bank).generation == 3
+    assert bank.run("force_promote", FOURTH, conf=never, answer=("Confirm", {})).state == "success"
+    assert (champion(bank).version, verdicts(bank)[-1]["approver"]) == (never["version"], "risk")
 
 
 def watches_the_night(bank: Any) -> None:
@@ -159,7 +158,7 @@ def finds_a_pointer_written_by_hand(bank: Any) -> None:
     """There is no other path to the champion: a hand-made pointer is red the next night."""
     file = bank.home / "store" / "registry" / "pointer" / "champion.json"
     document = json.loads(file.read_text())
-    file.write_text(json.dumps(document).replace('"generation": 3', '"generation": 4'))
+    file.write_text(json.dumps(document).replace('"generation": 4', '"generation": 5'))
     run = bank.run("nightly_oversight", SECOND)
     assert run.state == "failed"
     assert bank.states(run)["verify_champion"] == "failed"
