@@ -250,10 +250,10 @@ def _follow(place: Place, run_id: str, until_answered: bool = False) -> str:
 def _how_to_answer(place: Place, run_id: str) -> str:
     return (
         f"\nThe challenger cleared the gate and waits for a human. Answer it in one of two ways:\n"
-        f"  make up DATASET={place.dataset}, then open\n"
+        f"  make up DATASET={place.dataset} PORT={place.port}, then open\n"
         f"    {place.url}/dags/{DAG}/runs/{run_id}/tasks/sign_off/required_actions\n"
         f"    (user risk, password {place.password('risk')})\n"
-        f'  make approve DATASET={place.dataset} REASON="compared and agreed with ..."   (or make reject)\n'
+        f'  make approve DATASET={place.dataset} PORT={place.port} REASON="compared and agreed with ..."   (or make reject)\n'
     )
 
 

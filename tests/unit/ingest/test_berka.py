@@ -106,7 +106,7 @@ def test_split_and_tasks_of_the_real_bank(run: tuple[StageOutput, StageOutput]) 
         "top_mcc_shift",
     ]
     assert facts["tasks"]["churn_signal"]["positives"] == 0
-    assert facts["tasks"]["will_acquire_payments"]["positives"] == 212
+    assert facts["tasks"]["will_acquire_payments"]["positives"] == 154
 
 
 @real_files
