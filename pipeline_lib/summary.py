@@ -111,8 +111,8 @@ def _where(ctx: RunContext) -> Iterator[str]:
     yield f"pictures   {place.root}/runs/{ctx.dataset}/{ctx.logical_date}/teacher, distill (*.png)"
     yield f"record     {place.audit} under checkpoints in {place.anchors}"
     yield f"release    {place.target}"
-    yield f"next       make up DATASET={ctx.dataset} (web page); PIPELINE_DATASET={ctx.dataset} .venv/bin/pipeline verify"
-    yield "           docs/first-hour.md goes on from here"
+    yield f"next       make up DATASET={ctx.dataset} (web page), docs/first-hour.md"
+    yield f"           PIPELINE_DATASET={ctx.dataset} .venv/bin/pipeline verify"
 
 
 def _stage(ctx: RunContext, name: str) -> StageOutput | None:

@@ -253,7 +253,7 @@ def _how_to_answer(place: Place, run_id: str) -> str:
         f"  make up DATASET={place.dataset} PORT={place.port}, then open\n"
         f"    {place.url}/dags/{DAG}/runs/{run_id}/tasks/sign_off/required_actions\n"
         f"    (user risk, password {place.password('risk')})\n"
-        f'  make approve DATASET={place.dataset} PORT={place.port} REASON="compared and agreed with ..."   (or make reject)\n'
+        f'  make approve DATASET={place.dataset} PORT={place.port} REASON="compared, agreed with ..."   (or reject)\n'
     )
 
 
