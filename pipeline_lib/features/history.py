@@ -77,6 +77,15 @@ class History:
     dropped: npt.NDArray[np.int64]
     held_ever: npt.NDArray[np.bool_]
     """[R, P]."""
+    held_now: npt.NDArray[np.bool_]
+    """At the cutoff [R, P]."""
+    months_held: Ints
+    """Months of the window in which each product was held [R, P]."""
+    products_by_month: npt.NDArray[np.float64]
+    """Products held per month, newest (the cutoff's) first [R, months]; NaN = no row that month."""
+    added_by_month: npt.NDArray[np.float64]
+    """Products added between the month before and this one, newest first [R, months]; NaN = not known."""
+    dropped_by_month: npt.NDArray[np.float64]
 
 
 def history_of(holdings: Holdings, keys: Ints, cutoffs: Sequence[date], months: int) -> History:
@@ -86,8 +95,9 @@ def history_of(holdings: Holdings, keys: Ints, cutoffs: Sequence[date], months: 
     """
     products, total = holdings.held.shape[2], len(keys)
     observed = np.zeros(total, dtype=np.int64)
-    added, dropped = (np.zeros((total, products), dtype=np.int64) for _ in range(2))
-    ever = np.zeros((total, products), dtype=np.bool_)
+    added, dropped, months_held = (np.zeros((total, products), dtype=np.int64) for _ in range(3))
+    ever, now = (np.zeros((total, products), dtype=np.bool_) for _ in range(2))
+    by_month, added_in, dropped_in = (np.full((total, months), np.nan) for _ in range(3))
     add, drop = holdings.moves()
     numbers = np.array([month_number(day) for day in cutoffs]) - holdings.first_month
     where = holdings.position(keys)
@@ -95,11 +105,20 @@ def history_of(holdings: Holdings, keys: Ints, cutoffs: Sequence[date], months: 
         at = np.flatnonzero(numbers == cutoff)
         low, high = max(0, int(cutoff) - months + 1), int(cutoff) + 1
         who = where[at]
-        observed[at] = holdings.present[who, low:high].sum(axis=1)
+        present, held = holdings.present[who, low:high], holdings.held[who, low:high] == 1
+        observed[at] = present.sum(axis=1)
         added[at] = add[who, low + 1 : high].sum(axis=1)
         dropped[at] = drop[who, low + 1 : high].sum(axis=1)
-        ever[at] = (holdings.held[who, low:high] == 1).any(axis=1)
-    return History(observed, added, dropped, ever)
+        ever[at], now[at], months_held[at] = held.any(axis=1), held[:, -1], held.sum(axis=1)
+        by_month[at, : high - low] = _newest_first(held.sum(axis=2), present)
+        both = present[:, 1:] & present[:, :-1]
+        added_in[at, : high - low - 1] = _newest_first(add[who, low + 1 : high].sum(axis=2), both)
+        dropped_in[at, : high - low - 1] = _newest_first(drop[who, low + 1 : high].sum(axis=2), both)
+    return History(observed, added, dropped, ever, now, months_held, by_month, added_in, dropped_in)
+
+
+def _newest_first(values: npt.NDArray[np.int64], known: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    return np.where(known, values, np.nan)[:, ::-1]
 
 
 def daily_moves(holdings: Holdings) -> pl.DataFrame:

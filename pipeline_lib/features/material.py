@@ -17,6 +17,7 @@ from pipeline_lib.contracts.tables import product_column
 from pipeline_lib.errors import ContractError
 from pipeline_lib.features.events import Windows
 from pipeline_lib.features.history import History
+from pipeline_lib.features.stream import Stream
 
 PROFILE_COLUMNS = (
     "age", "sex", "income", "income_missing", "tenure_months", "tenure_unknown", "is_active", "is_new_customer",
@@ -38,6 +39,8 @@ class Material:
     categories: pl.DataFrame
     """dim_mcc."""
     products: tuple[str, ...]
+    stream: Stream | None = None
+    """The customers' own events, single ones; None: the source has none."""
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -1,0 +1,60 @@
+"""What a group of features is: declared columns, what is learnt from train rows, and a pure function of a row.
+
+``make`` may read a row's own data (``Material``), the group's own fitted arrays and the columns of the groups named
+in ``after``; nothing else. Its value for a row never depends on the other rows of the batch, on their order or on
+the size of the batch. Undefined is NaN; a failure is raised. Source: features.md 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from pipeline_lib.features.columns import Column, Values
+from pipeline_lib.features.material import Material
+
+Arrays = dict[str, npt.NDArray[Any]]
+"""Fitted arrays of one group by name; stored as safetensors."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What is known of a source before any row is read; a group declares its columns from it and from the policy."""
+
+    products: tuple[str, ...]
+    """Short names in the source's order [P]."""
+    families: tuple[int, ...]
+    """``nba_class`` of every product [P]."""
+    categories: pl.DataFrame
+    """dim_mcc: mcc_idx, code, l2_id, l1_id, l2, l1, customer_made."""
+
+
+def nothing_fitted(m: Material, made: Values) -> Arrays:
+    return {}
+
+
+@dataclass(frozen=True)
+class Generator:
+    columns: tuple[Column, ...]
+    """In schema order."""
+    make: Callable[[Material, Arrays, Values], Values]
+    """(rows' own data, fitted arrays, columns of the groups in ``after``) -> exactly the declared columns [R]."""
+    fit: Callable[[Material, Values], Arrays] = field(default=nothing_fitted)
+    """(train rows' data, their columns of the groups in ``after``) -> arrays."""
+    after: tuple[str, ...] = ()
+    """Groups whose columns ``fit`` and ``make`` read."""
+
+
+def seed_of(group: str) -> int:
+    """Seed of a group's random numbers: fixed by its name. Source: features.md 3 (determinism)."""
+    return int.from_bytes(sha256(f"feature:{group}".encode()).digest()[:8], "big") % (2**32)
+
+
+def all_nan(rows: int) -> npt.NDArray[np.float64]:
+    return np.full(rows, np.nan)
