@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -19,6 +20,25 @@ class Product(Section):
     acquire_group: Literal["deposits", "investments", "accounts", "lending", "payments"] | None = None
     risk_grade: int | None = Field(default=None, ge=1, le=5)
     """Suitability grade; a product without one is never recommended."""
+
+
+class RawColumn(Section):
+    """When a raw column's value is known, and what is made of it. What is not declared feeds no feature."""
+
+    role: Literal["feature", "key", "label", "weight", "time"]
+    """What the column is. Only ``feature`` and ``time`` may feed features; a ``key`` joins and is no value; a
+    ``label`` is what somebody wants to predict; a ``weight`` belongs to the sample's design."""
+    known: Literal["at_row_date", "static", "undated", "after_outcome"]
+    """``at_row_date``: known on the date its row carries (a booking, a monthly stamp). ``static``: never changes (sex,
+    birth date, name of a region). ``undated``: a state of some later day that the data do not tell (standing orders).
+    ``after_outcome``: written when, or because, the outcome was known (state of a loan, length of the sales call)."""
+    known_from: date | None = Field(default=None, strict=False)
+    """First day on which the value was known, for figures of a stated year (statistics of 1995: 1996-01-01); before
+    it, the value is the future. None: ``known`` says all."""
+    feeds: list[str] = []
+    """Canonical columns made from this one, as ``table.column`` (``customer_snapshot.age``)."""
+    why: str = ""
+    """Why it must not be a feature; for people, shown in the leakage report."""
 
 
 class Source(Section):
@@ -47,6 +67,10 @@ class Source(Section):
     """Canonical snapshot column the source does not carry -> why; it stays null and feeds no feature."""
     protected: dict[str, str] = {}
     """Protected attribute -> canonical column; attributes not listed are unknown."""
+    raw: dict[str, dict[str, RawColumn]] = {}
+    """Raw table (file stem; of many like files, their common name) -> raw column -> when it is known. Every column of
+    every table that the source offers, also of those that nobody reads: the leakage checks refuse a feature that
+    descends from a column that is not known at the cutoff, or not declared at all."""
     params: dict[str, int | float | str | bool] = {}
     """Parameters of the adapter, each documented in the adapter's module."""
     sample_customer: str | None = None
