@@ -7,7 +7,7 @@ the size of the batch. Undefined is NaN; a failure is raised. Source: features.m
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
@@ -35,6 +35,18 @@ class Shape:
     """dim_mcc: mcc_idx, code, l2_id, l1_id, l2, l1, customer_made."""
 
 
+class GroupUnavailable(Exception):
+    """Raised by ``Generator.fit``: train rows do not carry what the group needs; it leaves the schema for this reason.
+
+    Only for what cannot be known from the columns' lineage and ``needs`` beforehand, e.g. how many inputs of other
+    groups exist, or that train has no edge at all.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
 def nothing_fitted(m: Material, made: Values) -> Arrays:
     return {}
 
@@ -46,9 +58,14 @@ class Generator:
     make: Callable[[Material, Arrays, Values], Values]
     """(rows' own data, fitted arrays, columns of the groups in ``after``) -> exactly the declared columns [R]."""
     fit: Callable[[Material, Values], Arrays] = field(default=nothing_fitted)
-    """(train rows' data, their columns of the groups in ``after``) -> arrays."""
+    """(train rows' data, their columns of the groups in ``after``) -> arrays. Raises GroupUnavailable."""
     after: tuple[str, ...] = ()
-    """Groups whose columns ``fit`` and ``make`` read."""
+    """Groups whose columns ``fit`` and ``make`` read; one that is not built, or lost columns, gives fewer."""
+    columns_of: Callable[[Arrays, Mapping[str, Column]], tuple[Column, ...]] | None = None
+    """Columns the group has after the fit, in schema order, where only the fit can tell (the rank of a decomposition,
+    clusters that died): (fitted arrays, available columns of the groups in ``after`` by name) -> columns, whose
+    lineage is then final. ``make`` gives exactly these. None: ``columns``. Where it is set, ``columns`` is the widest
+    that the group can be and decides which of them the source's inputs allow at all."""
 
 
 def seed_of(group: str) -> int:
