@@ -7,6 +7,9 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from pipeline_lib.settings.base import Section
+from pipeline_lib.settings.feature_groups.graph import Graph
+from pipeline_lib.settings.feature_groups.hierarchy import Hierarchy
+from pipeline_lib.settings.feature_groups.mixture import Mixture
 
 MONTH_DAYS = 30
 YEAR_DAYS = 360
@@ -70,6 +73,9 @@ class Features(Section):
     min_std: float = Field(gt=0)
     """A smaller standard deviation on train is replaced by 1."""
     sequence: Sequence
+    graph: Graph
+    hierarchy: Hierarchy
+    mixture: Mixture
 
     @model_validator(mode="after")
     def _windows_tile(self) -> Features:
