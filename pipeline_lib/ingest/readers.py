@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from datetime import date, timedelta
 from pathlib import Path
 
 import polars as pl
 
+from pipeline_lib.business_time import utc_now
 from pipeline_lib.errors import SchemaError, SettingsError
+from pipeline_lib.settings.source import Source
 
 
 def required_folder(source: str, folder: Path | None) -> Path:
@@ -23,23 +26,47 @@ def required_folder(source: str, folder: Path | None) -> Path:
     return folder
 
 
-def read_parquet(path: Path, columns: Mapping[str, pl.DataType]) -> pl.DataFrame:
-    """The declared columns of a Parquet file.
+def required_files(folder: Path, names: Sequence[str]) -> list[Path]:
+    """The files of these names.
 
     Raises:
-        SchemaError: the file is missing, cut off or no Parquet file, has no rows, lacks a column or has another type.
+        SchemaError: one is missing.
+    """
+    found = [folder / name for name in names]
+    if missing := [path.name for path in found if not path.is_file()]:
+        raise SchemaError(f"{folder.name}/: missing files {missing}, expected {list(names)}")
+    return found
+
+
+def read_parquet(path: Path, columns: Mapping[str, pl.DataType], source: Source) -> pl.DataFrame:
+    """The columns that are read of a Parquet file, which may hold those that the source declares and no other.
+
+    Raises:
+        SchemaError: the file is missing, cut off or no Parquet file, has no rows, lacks a column, has another type or
+            a column that ``raw`` of the source does not declare.
     """
     if not path.is_file():
         raise SchemaError(f"{path.name}: no such file in {path.parent.name}/")
     try:
         schema = pl.read_parquet_schema(path)
         _require_columns(path, columns, schema)
+        require_declared(path.name, path.stem, schema, source)
         rows = pl.read_parquet(path, columns=list(columns))
     except (pl.exceptions.PolarsError, OSError) as error:
         raise SchemaError(f"{path.name}: not a readable Parquet file ({path.stat().st_size} bytes): {error}") from error
     if rows.is_empty():
         raise SchemaError(f"{path.name}: found 0 rows, expected at least 1")
     return rows
+
+
+def require_declared(name: str, table: str, found: Collection[str], source: Source) -> None:
+    """Raises SchemaError when a file has columns of which the source does not say when they are known."""
+    declared = source.raw.get(table, {})
+    if unknown := [column for column in found if column not in declared]:
+        raise SchemaError(
+            f"{name}: found undeclared columns {unknown}, expected only {list(declared)}; "
+            f"say in sources/{source.name}.yaml, raw.{table}, what they are and when they are known"
+        )
 
 
 def require_no_nulls(name: str, rows: pl.DataFrame, columns: list[str]) -> None:
@@ -52,18 +79,30 @@ def require_no_nulls(name: str, rows: pl.DataFrame, columns: list[str]) -> None:
             )
 
 
+def require_past(name: str, rows: pl.DataFrame, column: str) -> None:
+    """Raises SchemaError naming the first row whose date is after today: nobody can have written it down."""
+    today = utc_now().date()
+    days = rows.get_column(column).cast(pl.Date)
+    at = (days > today).fill_null(value=False).arg_true()
+    if at.len():
+        raise SchemaError(
+            f"{name}: {column} in row {at[0]} is {days[at[0]]}, in the future, as in {at.len()} rows; "
+            f"expected no date after {today}"
+        )
+
+
 def require_unique(name: str, rows: pl.DataFrame, key: list[str]) -> None:
     """Raises SchemaError naming the first row whose key was seen before."""
     at = (~rows.select(pl.struct(key)).to_series().is_first_distinct()).arg_true()
     if at.len():
-        raise SchemaError(f"{name}: key {', '.join(key)} repeats in {at.len()} rows, first in row {at[0]}")
+        raise SchemaError(f"{name}: key {', '.join(key)} repeats in {at.len()} rows, first in row {at[0]}; expected once")
 
 
 def require_references(name: str, rows: pl.DataFrame, key: str, known: pl.Series, owner: str) -> None:
     """Raises SchemaError naming the first row whose key no row of ``owner`` has."""
     at = (~rows.get_column(key).is_in(known.implode())).arg_true()
     if at.len():
-        raise SchemaError(f"{name}: {key} of {at.len()} rows is not in {owner}, first in row {at[0]}")
+        raise SchemaError(f"{name}: {key} of {at.len()} rows is not in {owner}, first in row {at[0]}; expected a known one")
 
 
 def _require_columns(path: Path, expected: Mapping[str, pl.DataType], found: Mapping[str, pl.DataType]) -> None:
@@ -80,3 +119,20 @@ def require_codes(name: str, rows: pl.DataFrame, column: str, known: Sequence[st
     at = (codes.is_not_null() & ~codes.is_in(list(known))).arg_true()
     if at.len():
         raise SchemaError(f"{name}: {column} in row {at[0]} is {codes[at[0]]!r}; expected one of {list(known)}")
+
+
+def month_ends(first: str, last: str, after: int = 0) -> list[date]:
+    """Last days of the months ``first`` to ``last`` (YYYY-MM), and of ``after`` more."""
+    day, days, beyond = date.fromisoformat(f"{first}-01"), [], 0
+    while f"{day:%Y-%m}" <= last or beyond < after:
+        beyond += f"{day:%Y-%m}" > last
+        day = (day + timedelta(days=32)).replace(day=1)
+        days.append(day - timedelta(days=1))
+    return days
+
+
+def month_before(day: date, months: int) -> date:
+    """The last day of the month that lies ``months`` before the month of ``day``."""
+    for _ in range(months):
+        day = day.replace(day=1) - timedelta(days=1)
+    return day

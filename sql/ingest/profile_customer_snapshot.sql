@@ -1,8 +1,9 @@
 -- One row per snapshot: what the suite customer_snapshot.profile judges.
 -- Grain: snapshot_date. Units: rows, years, months, source currency; *_mean and rows_change are unitless.
 -- Input: view snapshot (canonical customer_snapshot, all months). Source: data.md 11.
+-- income_missing stands among the flags so that a bank without products has a flag, too; it is taken off the sum.
 WITH flagged AS (
-    SELECT *, [*COLUMNS('^prod_')] AS held
+    SELECT *, [*COLUMNS('^(prod_.*|income_missing)$')] AS flags
     FROM snapshot
 ),
 monthly AS (
@@ -10,8 +11,8 @@ monthly AS (
         snapshot_date,
         count(*)::DOUBLE AS rows,
         (count(*) - count(DISTINCT customer_key))::DOUBLE AS duplicate_keys,
-        count(*) FILTER (list_sum(held) <> num_products)::DOUBLE AS product_sum_differs,
-        count(*) FILTER (len(list_filter(held, lambda x: x IS NULL OR x NOT IN (0, 1))) > 0)::DOUBLE AS product_not_flag,
+        count(*) FILTER (list_sum(flags) - income_missing <> num_products)::DOUBLE AS product_sum_differs,
+        count(*) FILTER (len(list_filter(flags, lambda x: x IS NULL OR x NOT IN (0, 1))) > 0)::DOUBLE AS product_not_flag,
         min(age)::DOUBLE AS age_min,
         max(age)::DOUBLE AS age_max,
         min(tenure_months)::DOUBLE AS tenure_min,

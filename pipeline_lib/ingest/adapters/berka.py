@@ -21,7 +21,6 @@ from pathlib import Path
 
 import polars as pl
 
-from pipeline_lib.errors import SchemaError
 from pipeline_lib.ingest import readers
 from pipeline_lib.ingest.duck import Duck, connect
 from pipeline_lib.ingest.source_tables import SourceTables, category_table
@@ -71,18 +70,14 @@ CATEGORIES = (
 
 def files(source: Source, folder: Path | None) -> list[Path]:
     """The seven files that are read."""
-    base = readers.required_folder(source.name, folder)
-    found = [base / f"{stem}.parquet" for stem in FILES]
-    if missing := [path.name for path in found if not path.is_file()]:
-        raise SchemaError(f"{base.name}/: missing files {missing}, expected {[path.name for path in found]}")
-    return found
+    return readers.required_files(readers.required_folder(source.name, folder), [f"{stem}.parquet" for stem in FILES])
 
 
 def read(source: Source, folder: Path | None, logical_date: date, out: SourceTables) -> None:
     """Month-end snapshots up to ``logical_date`` and the events of the same whole months."""
     base = readers.required_folder(source.name, folder)
-    days = _month_ends(str(source.params["first_month"]), str(source.params["last_month"]))
-    raw = {stem: readers.read_parquet(base / f"{stem}.parquet", columns) for stem, columns in FILES.items()}
+    days = readers.month_ends(str(source.params["first_month"]), str(source.params["last_month"]))
+    raw = {stem: readers.read_parquet(base / f"{stem}.parquet", columns, source) for stem, columns in FILES.items()}
     _check(raw)
     out.file_rows |= {f"{stem}.parquet": rows.height for stem, rows in raw.items()}
     categories = category_table([row[:4] for row in CATEGORIES])
@@ -118,6 +113,8 @@ def _check(raw: dict[str, pl.DataFrame]) -> None:
     for stem, rows in raw.items():
         readers.require_no_nulls(stem, rows, [c for c in rows.columns if c not in _MAY_BE_NULL])
         readers.require_unique(stem, rows, [_KEYS[stem]])
+        for column in (name for name, dtype in rows.schema.items() if dtype == _TIME):
+            readers.require_past(stem, rows, column)
     accounts, dispositions = raw["account"].get_column("account_id"), raw["disposition"]
     owners = dispositions.filter(pl.col("type") == "OWNER")
     readers.require_unique("disposition (OWNER)", owners, ["account_id"])
@@ -139,11 +136,3 @@ def _check(raw: dict[str, pl.DataFrame]) -> None:
     symbols = ("SIPO", "POJISTNE", "UVER", "DUCHOD", "SLUZBY", "UROK", "SANKC. UROK")
     readers.require_codes("transaction", stream, "k_symbol", symbols)
 
-
-def _month_ends(first: str, last: str) -> list[date]:
-    day, days = date.fromisoformat(f"{first}-01"), []
-    while f"{day:%Y-%m}" <= last:
-        after = (day + timedelta(days=32)).replace(day=1)
-        days.append(after - timedelta(days=1))
-        day = after
-    return days
