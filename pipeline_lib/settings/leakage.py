@@ -69,6 +69,8 @@ class Derived(Section):
     """Share of the label's entropy that one column explains."""
     max_bins: int = Field(ge=2)
     rows_per_bin: int = Field(ge=1)
+    fail_segment_f1: float = Share
+    """Macro F1 above which the imputation task is no task (L29)."""
     segment_task: str
     """The imputation task whose source must not reach a feature (L29)."""
     fail_segment_information: float = Share
@@ -114,7 +116,87 @@ class Rows(Section):
     fail_share: float = Share
 
 
+class Length(Section):
+    """How long a customer's history is, and columns that follow it (L28)."""
+
+    column: str
+    """The feature that counts observed months."""
+    cap: int = Field(ge=1)
+    """Months a history may count at most."""
+    bins: int = Field(ge=2)
+    """Train-quantile bins of the population stability index."""
+    warn_psi: float = Field(ge=0)
+    fail_psi: float = Field(ge=0)
+    """PSI between train and a later slice, among customers with a full history."""
+    driven: float = Share
+    """|Spearman| with the length above which a column follows it."""
+    min_full_rows: int = Field(ge=10)
+    """Rows with a full history that each side needs."""
+
+
+class Support(Section):
+    """Columns that exist for one outcome only, and columns that beat all others together (R05, R06)."""
+
+    warn_defined_auc: float = Share
+    """ROC-AUC of "the column is defined" against the label."""
+    fail_defined_auc: float = Share
+    dominant_auc: float = Share
+    """A single column below this AUC is not compared with the others."""
+    dominance: float = Field(ge=0)
+    """AUC of one column minus out-of-fold AUC of a model of all other columns."""
+    model_rows: int = Field(ge=100)
+    model_trees: int = Field(ge=1)
+
+
+class Scores(Section):
+    """Scores that are too good to be true (L12)."""
+
+    max_auc: float = Share
+    max_f1: float = Share
+    max_r2: float = Share
+    group_auc: float = Share
+    """Cross-validated AUC of one feature group alone that stops the run."""
+    above_oracle: float = Field(ge=0)
+    """Score above the best that the generator's law allows."""
+    noise_z: float = Field(ge=0)
+    """Standard errors by which that excess must also stand out: a validation slice holds few positives."""
+    oracle_auc: dict[str, dict[str, float]]
+    """Preset of the generator -> task -> AUC of a model that knows the latent traits. Source: data.md 8.6."""
+
+
+class Raw(Section):
+    """Traps of raw tables, found without a declaration (R02 to R08)."""
+
+    sample_rows: int = Field(ge=1000)
+    """Rows of a raw table that are judged at most."""
+    max_classes: int = Field(ge=2)
+    """Distinct values of a column that is read as classes."""
+    separated_auc: float = Share
+    """AUC at which (date + term) parts the classes of a state: it was written on one later day."""
+    one_part_auc: float = Share
+    """If the date alone, or the term alone, parts the classes that well, they say nothing about a later day."""
+    same_day: float = Share
+    """Share of a month's receivers of a category who receive it on one and the same day, median over months."""
+    same_day_customers: int = Field(ge=2)
+    """Receivers a month needs to count."""
+    same_day_months: int = Field(ge=1)
+    weight_distinct: list[float] = Field(min_length=2, max_length=2)
+    """Distinct values per row between which a real-valued column may be a sample weight."""
+    weight_top_share: float = Share
+    """Its most frequent value is rarer than this."""
+    weight_tied_rows: int = Field(ge=2)
+    """Rows that share their value with another row, at least."""
+    weight_lift: float = Share
+    """How much more often rows with equal weight agree in another column than chance (1: always)."""
+    weight_columns: float = Share
+    """Share of the other columns with that lift: rows of one stratum are alike in much."""
+
+
 class TableLimits(Section):
+    warn_rate_drift: float = Share
+    """Relative difference of a label's rate and the rate that the generator declares (L24)."""
+    holdings_match: float = Share
+    """Held products of the features equal to the snapshot at the cutoff, at least (L06, L17)."""
     warn_absent_share: float = Share
     """Labelled rows whose customer has no row at the label date."""
     warn_panel_jump: float = Share
@@ -135,4 +217,8 @@ class Leakage(Section):
     fitted: FittedLimits
     identifiers: Identifiers
     rows: Rows
+    length: Length
+    support: Support
+    scores: Scores
+    raw: Raw
     tables: TableLimits

@@ -37,6 +37,9 @@ class RawColumn(Section):
     it, the value is the future. None: ``known`` says all."""
     feeds: list[str] = []
     """Canonical columns made from this one, as ``table.column`` (``customer_snapshot.age``)."""
+    feeds_later: list[str] = []
+    """Canonical columns made from this one in a later row, dated when the value is known (the deposit that a call sold
+    is held in the snapshot after it): the only way in which a label may become a holding."""
     why: str = ""
     """Why it must not be a feature; for people, shown in the leakage report."""
 
