@@ -28,6 +28,7 @@ from pipeline_lib.settings.leakage import Leakage
 from pipeline_lib.settings.monitoring import Monitoring
 from pipeline_lib.settings.place import Place
 from pipeline_lib.settings.promotion import Promotion
+from pipeline_lib.settings.realism import Realism
 from pipeline_lib.settings.schedules import Schedules
 from pipeline_lib.settings.serving import Serving
 from pipeline_lib.settings.source import Source
@@ -53,6 +54,7 @@ class Settings(Section):
     teacher: Teacher
     distillation: Distillation
     promotion: Promotion
+    realism: Realism
     serving: Serving
     audit: Audit
     monitoring: Monitoring
