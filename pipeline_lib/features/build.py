@@ -6,7 +6,6 @@ scale, write. Source: features.md; files in docs/artefacts.md.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,15 +16,18 @@ import numpy.typing as npt
 import polars as pl
 
 from pipeline_lib.errors import ContractError
+from pipeline_lib.features.compute import compute
 from pipeline_lib.features.events import EventStore
 from pipeline_lib.features.fit import fit
-from pipeline_lib.features.groups import Computed, compute
+from pipeline_lib.features.fitted import Fitted
+from pipeline_lib.features.groups import plan_of, shape_of
 from pipeline_lib.features.history import daily_moves, history_of, load_holdings
 from pipeline_lib.features.inputs import FeatureInputs
 from pipeline_lib.features.items import edges, item_names
-from pipeline_lib.features.material import Fitted, Material, load_profiles
+from pipeline_lib.features.layout import Layout, lay_out
+from pipeline_lib.features.material import Material, load_profiles
 from pipeline_lib.features.normalise import fit_scaling, normalise
-from pipeline_lib.features.schema import fingerprint, schema_of, to_bytes
+from pipeline_lib.features.schema import schema_of, to_bytes
 from pipeline_lib.features.sequences import channels_of, write_sequences
 from pipeline_lib.runs import Out, RunContext, StageOutput
 from pipeline_lib.settings.features import Features
@@ -52,10 +54,14 @@ def build(ctx: RunContext) -> StageOutput:
 
 def make_features(out: Out, inputs: FeatureInputs, policy: Features, threads: int) -> None:
     """The stage on plain inputs."""
+    plan = plan_of(shape_of(inputs), policy)
     with opened(inputs, policy, threads) as (store, material):
-        fitted = fit(material, store, event_types(inputs.acts, policy), inputs.unavailable, policy)
-        computed = compute(material, fitted, policy)
-        _write_matrices(out, inputs.rows, computed, fitted, material, policy)
+        train = np.flatnonzero((inputs.rows["split"] == "train").to_numpy())
+        types = event_types(inputs.acts, policy)
+        fitted = fit(plan, material.at(train), store, types, inputs.unavailable, policy.sequence.scale_quantile)
+        layout = lay_out(plan, fitted.arrays, fitted.refused, fitted.absent)
+        matrix = compute(plan, layout, fitted.arrays, material)
+        _write_matrices(out, inputs.rows, matrix, layout, fitted, material, policy)
         sequence = policy.sequence
         steps = write_sequences(
             out.path("sequences.parquet", rows=len(inputs.rows)),
@@ -66,7 +72,7 @@ def make_features(out: Out, inputs: FeatureInputs, policy: Features, threads: in
             sequence.max_len,
         )
     _write_edges(out, material, fitted)
-    out.path("fitted.json").write_bytes(_json(fitted.to_dict()))
+    fitted.write(out.path("fitted.json"), out.path("fitted.safetensors"))
     out.facts.update(opened=list(inputs.opened), steps=steps)
 
 
@@ -101,34 +107,41 @@ def opened(inputs: FeatureInputs, policy: Features, threads: int) -> Iterator[tu
 
 
 def _write_matrices(
-    out: Out, rows: pl.DataFrame, computed: Computed, fitted: Fitted, m: Material, policy: Features
+    out: Out,
+    rows: pl.DataFrame,
+    matrix: npt.NDArray[np.float32],
+    layout: Layout,
+    fitted: Fitted,
+    m: Material,
+    policy: Features,
 ) -> None:
-    columns, train = computed.flat, (rows["split"] == "train").to_numpy()
+    columns, train = [column for _, column in layout.columns], (rows["split"] == "train").to_numpy()
     if not columns:
         raise ContractError("no feature is available: every column of every group was dropped")
-    scalings = fit_scaling(computed.matrix, train, columns, policy.min_std)
+    scalings = fit_scaling(matrix, train, columns, policy.min_std)
     names = [column.name for column in columns]
     if len(set(names)) != len(names):
         raise ContractError(f"feature names repeat: {sorted({n for n in names if names.count(n) > 1})}")
     keys = rows.drop("row_id")
-    _write(out, "feature_matrix.parquet", keys, names, computed.matrix)
-    scaled = normalise(computed.matrix, columns, scalings, policy.clip_z)
+    _write(out, "feature_matrix.parquet", keys, names, matrix)
+    scaled = normalise(matrix, columns, scalings, policy.clip_z)
     if not np.isfinite(scaled).all():
         bad = [names[i] for i in np.flatnonzero(~np.isfinite(scaled).all(axis=0))]
         raise ContractError(f"x_norm: values that are not finite in {bad}")
     _write(out, "x_norm.parquet", keys.select("customer_key", "cutoff_date"), names, scaled)
     channels, lost = channels_of(fitted)
+    own = {name: list(settled.kept) for name, settled in layout.groups.items()}
     schema = schema_of(
         policy.groups,
-        computed.columns,
-        [*computed.dropped, *(("sequence", column, why) for column, why in lost)],
+        own,
+        [*layout.dropped, *(("sequence", column, why) for column, why in lost)],
         scalings,
         {"channels": [column.name for column in channels], "max_len": policy.sequence.max_len},
         item_names(m.categories, m.products),
-        fingerprint(rows, fitted),
+        fitted.fitted_on,
     )
     out.path("schema.json").write_bytes(to_bytes(schema))
-    out.facts.update(_facts(rows, computed, schema))
+    out.facts.update(_facts(rows, layout, schema))
 
 
 def _write(out: Out, name: str, keys: pl.DataFrame, names: list[str], values: npt.NDArray[np.float32]) -> None:
@@ -138,20 +151,16 @@ def _write(out: Out, name: str, keys: pl.DataFrame, names: list[str], values: np
 
 def _write_edges(out: Out, m: Material, fitted: Fitted) -> None:
     names = [name for name, _ in item_names(m.categories, m.products)]
-    _write(out, "edges.parquet", m.rows.select("customer_key", "cutoff_date"), names, edges(m, fitted))
+    _write(out, "edges.parquet", m.rows.select("customer_key", "cutoff_date"), names, edges(m, fitted.edge_scale))
 
 
-def _facts(rows: pl.DataFrame, computed: Computed, schema: dict[str, Any]) -> dict[str, Any]:
+def _facts(rows: pl.DataFrame, layout: Layout, schema: dict[str, Any]) -> dict[str, Any]:
     counts = rows["split"].value_counts().sort("split")
     return {
         "schema_hash": schema["schema_hash"],
-        "features": len(computed.flat),
-        "groups": {name: len(own) for name, own in computed.columns.items()},
-        "dropped": {column.name: why for _, column, why in computed.dropped},
+        "features": len(layout.columns),
+        "groups": {name: len(settled.kept) for name, settled in layout.groups.items()},
+        "dropped": {column.name: why for _, column, why in layout.dropped},
         "items": len(schema["items"]),
         "rows": {str(split): int(count) for split, count in counts.iter_rows()},
     }
-
-
-def _json(body: dict[str, Any]) -> bytes:
-    return (json.dumps(body, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()

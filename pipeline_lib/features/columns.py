@@ -12,7 +12,11 @@ import numpy.typing as npt
 from pipeline_lib.errors import ContractError
 
 Floats: TypeAlias = npt.NDArray[np.float64]
-Kind = Literal["num", "bin", "prob", "cat"]
+Kind = Literal["num", "bin", "prob", "code", "cyc", "emb", "mask", "log"]
+"""What scaling does to a column and what its NaN becomes; see ``normalise``. Source: features.md 12.2."""
+Block = Literal["x_norm", "collab_emb", "hyper_emb", "hmm", "x_raw", "mask"]
+BLOCKS: tuple[Block, ...] = ("x_norm", "collab_emb", "hyper_emb", "hmm", "x_raw", "mask")
+"""Contiguous ranges of columns, in this order. Source: features.md 2.2."""
 
 SNAPSHOT = "customer_snapshot"
 EVENT = "transaction_event"
@@ -20,6 +24,8 @@ CATEGORY = "dim_mcc"
 # Properties of the event stream that a source may lack; they are reported like unavailable columns.
 TIME_OF_DAY = "transaction_event.time_of_day"
 MERCHANT = "transaction_event.merchant_key"
+PRODUCTS = "customer_snapshot.products"
+"""Listed as absent when the source has no product at all."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,10 @@ class Column:
     kind: Kind
     lineage: tuple[str, ...]
     needs: tuple[str, ...] = ()
+    fill: float | None = None
+    """What NaN becomes in ``x_norm``; None: what the kind says."""
+    lookback_days: int | None = None
+    """Oldest data that can reach the value [d before the cutoff]; None: not bounded by days."""
 
     def missing(self, absent: Mapping[str, str]) -> str | None:
         """Why the column cannot be computed, or None when it can."""

@@ -41,6 +41,11 @@ class Windows:
     l2_mask: npt.NDArray[np.int64]
     recency: Floats
 
+    def at(self, rows: npt.NDArray[np.int64]) -> Windows:
+        """The same for some of the rows, in the order asked for."""
+        sums = {name: values[rows] for name, values in self.sums.items()}
+        return Windows(sums, self.l2_mask[rows], self.recency[rows])
+
     def last(self, measure: str, days: int) -> Floats:
         """Sum over the newest 7 or 30 x k days [R]."""
         total: Floats = self.sums[measure][:, : _buckets(days)].sum(axis=1)

@@ -5,80 +5,82 @@ Source: features.md 3 (fit), data.md L09.
 
 from __future__ import annotations
 
+import hashlib
+import logging
 from collections.abc import Mapping, Sequence
 from datetime import date
+from typing import Any
 
-import numpy as np
 import polars as pl
 
 from pipeline_lib.errors import ContractError
-from pipeline_lib.features.columns import EVENT, MERCHANT, SNAPSHOT, TIME_OF_DAY, event_type
+from pipeline_lib.features.columns import EVENT, MERCHANT, PRODUCTS, SNAPSHOT, TIME_OF_DAY, event_type
+from pipeline_lib.features.compute import Stored, inputs_of, make_group
 from pipeline_lib.features.events import EventStore
-from pipeline_lib.features.inputs import usable_categories
-from pipeline_lib.features.material import Fitted, Material
-from pipeline_lib.settings.features import Features
+from pipeline_lib.features.fitted import Fitted
+from pipeline_lib.features.generator import Arrays, GroupUnavailable
+from pipeline_lib.features.groups import Plan
+from pipeline_lib.features.items import edge_scale
+from pipeline_lib.features.layout import Settled, columns_of_groups, settle
+from pipeline_lib.features.material import Material
 
-ENCODED = ("country", "channel", "province_id")
+log = logging.getLogger(__name__)
 
 
 def fit(
+    plan: Plan,
     m: Material,
     store: EventStore,
     types: Mapping[str, Sequence[str]],
     unavailable: Mapping[str, str],
-    policy: Features,
+    scale_quantile: float,
 ) -> Fitted:
-    """Learn shares, cuts, vocabulary and scales from the train rows of ``m``.
+    """Learn shares, cuts, vocabulary, models and scales from the rows of ``m``, which are train rows.
 
     Raises:
-        ContractError: there is no train row.
+        ContractError: there is no row, or one that is not train.
     """
-    train = m.rows.filter(pl.col("split") == "train")["row_id"]
-    if train.is_empty():
+    if m.rows.is_empty() or set(m.rows["split"]) != {"train"}:
         raise ContractError("split_assignment has no row with split = train: nothing can be fitted")
-    profile = m.profile.filter(pl.col("row_id").is_in(train.implode()))
-    used = m.category_use.filter(pl.col("row_id").is_in(train.implode()))
     facts = store.facts()
-    scale = store.channel_scale(policy.sequence.scale_quantile)
+    absent = absent_inputs(unavailable, facts, types, m.products)
+    arrays, refused = fit_groups(plan, m, absent)
+    scale = store.channel_scale(scale_quantile)
     return Fitted(
-        shares={name: _shares(profile[name]) for name in ENCODED},
-        income_cuts=_cuts(profile["income"], policy.income_levels),
-        top_categories=_top(used, usable_categories(m.categories), policy.top_categories),
-        edge_scale=_edge_scale(used),
+        arrays=arrays,
+        refused=refused,
+        absent=absent,
+        edge_scale=edge_scale(m),
         channel_scale={name: float(max(value or 0, 1)) for name, value in scale.items()},
-        absent=_absent(unavailable, facts, types),
-        max_event_date=_newest(facts),
+        fitted_on=fingerprint(m.rows, _newest(facts)),
     )
 
 
-def _shares(values: pl.Series) -> dict[str, float]:
-    counts = values.drop_nulls().cast(pl.String).value_counts().sort(values.name)
-    total = int(counts["count"].sum())
-    return {str(value): count / total for value, count in counts.iter_rows()}
+def fit_groups(plan: Plan, m: Material, absent: Mapping[str, str]) -> tuple[dict[str, Arrays], dict[str, str]]:
+    """Fit the groups in compute order; (arrays by group, why a group cannot be fitted by group)."""
+    arrays: dict[str, Arrays] = {}
+    refused: dict[str, str] = {}
+    found: dict[str, Settled] = {}
+    made: dict[str, Stored] = {}
+    read = plan.read_by_others()
+    for place, name in enumerate(plan.order, start=1):
+        generator = plan.generators[name]
+        ancestors = columns_of_groups(found, generator.after)
+        if any(column.missing(absent) is None for column in generator.columns):
+            try:
+                arrays[name] = generator.fit(m, inputs_of(generator, made))
+            except GroupUnavailable as error:
+                refused[name] = error.reason
+        found[name] = settle(generator, absent, arrays.get(name, {}), refused.get(name), ancestors)
+        if found[name].kept and name in read:
+            made[name] = make_group(name, generator, found[name], arrays.get(name, {}), m, made)
+        log.info("fit: %s on %d rows, %d of %d groups", name, len(m), place, len(plan.order))
+    return {name: own for name, own in arrays.items() if own}, refused
 
 
-def _cuts(income: pl.Series, levels: int) -> list[float]:
-    """Inner quantiles that separate ``levels`` groups; equal ones collapse."""
-    known = np.sort(income.drop_nulls().to_numpy())
-    if not len(known):
-        return []
-    places = [int(len(known) * k / levels) for k in range(1, levels)]
-    return sorted({float(known[place]) for place in places})
-
-
-def _top(used: pl.DataFrame, known: pl.DataFrame, count: int) -> list[int]:
-    """Most used categories of the recent window, ties by mcc_idx."""
-    recent = used.join(known, on="mcc_idx").group_by("mcc_idx").agg(pl.col("n_recent").sum())
-    ranked = recent.filter(pl.col("n_recent") > 0).sort(["n_recent", "mcc_idx"], descending=[True, False])
-    return [int(idx) for idx in ranked["mcc_idx"][:count]]
-
-
-def _edge_scale(used: pl.DataFrame) -> float:
-    counts = used.sort("row_id", "mcc_idx")["n_year"].to_numpy()
-    return float(np.log1p(counts).mean()) if len(counts) else 1.0
-
-
-def _absent(unavailable: Mapping[str, str], facts: pl.DataFrame, types: Mapping[str, Sequence[str]]) -> dict[str, str]:
+def absent_inputs(
+    unavailable: Mapping[str, str], facts: pl.DataFrame, types: Mapping[str, Sequence[str]], products: Sequence[str]
+) -> dict[str, str]:
     """Inputs that this source does not have, with the reason; names as ``table.column``."""
     stated = {name if "." in name else f"{SNAPSHOT}.{name}": why for name, why in unavailable.items()}
     seen = set(facts["event_type"])
@@ -89,8 +91,28 @@ def _absent(unavailable: Mapping[str, str], facts: pl.DataFrame, types: Mapping[
     }
     if not facts["timed"].sum():
         found[TIME_OF_DAY] = "the source's events carry a date and no time"
-    found[MERCHANT] = f"{EVENT} has no merchant"
+    if "merchants" not in facts.columns or not facts["merchants"].sum():
+        found[MERCHANT] = f"{EVENT} has no merchant"
+    if not products:
+        found[PRODUCTS] = "the source has no products"
     return dict(sorted({**found, **stated}.items()))
+
+
+def fingerprint(rows: pl.DataFrame, newest: date | None) -> dict[str, Any]:
+    """Which train rows something was fitted on (L08, L09)."""
+    return {
+        "split": "train",
+        "customers": rows["customer_key"].n_unique(),
+        "rows": len(rows),
+        "keys_sha256": keys_sha256(rows),
+        "max_event_date": newest.isoformat() if newest else None,
+    }
+
+
+def keys_sha256(rows: pl.DataFrame) -> str:
+    """Hex SHA-256 over ``customer_key,cutoff_date`` lines in ascending order of both."""
+    ordered = rows.select("customer_key", "cutoff_date").sort("customer_key", "cutoff_date")
+    return hashlib.sha256(ordered.write_csv(include_header=False).encode()).hexdigest()
 
 
 def _newest(facts: pl.DataFrame) -> date | None:

@@ -7,7 +7,7 @@ the size of the batch. Undefined is NaN; a failure is raised. Source: features.m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from pipeline_lib.features.columns import Column, Values
+from pipeline_lib.features.columns import Block, Column, Values
 from pipeline_lib.features.material import Material
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -66,11 +66,26 @@ class Generator:
     clusters that died): (fitted arrays, available columns of the groups in ``after`` by name) -> columns, whose
     lineage is then final. ``make`` gives exactly these. None: ``columns``. Where it is set, ``columns`` is the widest
     that the group can be and decides which of them the source's inputs allow at all."""
+    block: Block = "x_norm"
+    """Range of the tables the group lies in. Source: features.md 2.2."""
+    backend: str = "numpy"
+    """What computes the group, where there is a choice: part of the schema (L27)."""
+    version: int = 1
+    """Raised when the same inputs give other values than before."""
 
 
 def seed_of(group: str) -> int:
     """Seed of a group's random numbers: fixed by its name. Source: features.md 3 (determinism)."""
     return int.from_bytes(sha256(f"feature:{group}".encode()).digest()[:8], "big") % (2**32)
+
+
+def packed(texts: Sequence[str]) -> npt.NDArray[np.uint8]:
+    """Texts as bytes, because safetensors has no strings; ``unpacked`` is the way back."""
+    return np.frombuffer("\0".join(texts).encode(), dtype=np.uint8).copy()
+
+
+def unpacked(array: npt.NDArray[np.uint8]) -> list[str]:
+    return array.tobytes().decode().split("\0") if len(array) else []
 
 
 def all_nan(rows: int) -> npt.NDArray[np.float64]:

@@ -1,86 +1,104 @@
-"""The groups of features this code can compute: name -> what it declares and how it is made."""
+"""The groups of features this code can make, and in which order: name -> the function that declares it.
+
+A new group is one module and one line of ``GROUPS``; whether a run makes it, and in which order its columns lie, is
+said by ``groups`` of ``features.yaml``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-
-import numpy as np
-import numpy.typing as npt
+from graphlib import CycleError, TopologicalSorter
 
 from pipeline_lib.errors import SettingsError
 from pipeline_lib.features import items, profile, spending
-from pipeline_lib.features.columns import Column, Values, require_declared, split_available
-from pipeline_lib.features.material import Fitted, Material
+from pipeline_lib.features.columns import BLOCKS
+from pipeline_lib.features.generator import Generator, Shape
+from pipeline_lib.features.inputs import FeatureInputs
 from pipeline_lib.settings.features import Features
 
+Factory = Callable[[Shape, Features], Generator]
+
+
+def _txn_behavior(shape: Shape, policy: Features) -> Generator:
+    return Generator(spending.TXN_BEHAVIOR, lambda m, learnt, made: spending.txn_behavior(m, policy.stable_share))
+
+
+def _economics(shape: Shape, policy: Features) -> Generator:
+    return Generator(
+        spending.ECONOMICS, lambda m, learnt, made: spending.economics(m, policy.min_months, policy.max_log_ratio)
+    )
+
+
+def _txn_rolling(shape: Shape, policy: Features) -> Generator:
+    return Generator(
+        spending.txn_rolling_columns(policy.roll_days),
+        lambda m, learnt, made: spending.txn_rolling(m, policy.roll_days),
+    )
+
+
+GROUPS: dict[str, Factory] = {
+    "demographics": profile.demographics,
+    "relationship": profile.relationship,
+    "product_holdings": profile.product_holdings,
+    "txn_behavior": _txn_behavior,
+    "derived_temporal": profile.derived_temporal,
+    "economics": _economics,
+    "txn_rolling": _txn_rolling,
+    "mcc_multihot": items.mcc_multihot,
+    "product_history_multihot": items.product_history_multihot,
+}
+
 
 @dataclass(frozen=True)
-class Generator:
-    columns: tuple[Column, ...]
-    make: Callable[[Material, Fitted], Values]
+class Plan:
+    """The groups of a policy on a source."""
+
+    generators: Mapping[str, Generator]
+    """In schema order."""
+    order: tuple[str, ...]
+    """In the order in which they are made: every group after those whose columns it reads."""
+
+    def read_by_others(self) -> set[str]:
+        """Groups whose columns another group of the plan reads."""
+        return {name for generator in self.generators.values() for name in generator.after}
 
 
-@dataclass(frozen=True)
-class Computed:
-    """Columns by group in schema order, the matrix [R, F] float32, and what was dropped with the reason."""
-
-    columns: dict[str, list[Column]]
-    matrix: npt.NDArray[np.float32]
-    dropped: list[tuple[str, Column, str]]
-
-    @property
-    def flat(self) -> list[Column]:
-        return [column for own in self.columns.values() for column in own]
+def shape_of(inputs: FeatureInputs) -> Shape:
+    return Shape(inputs.products, inputs.families, inputs.categories)
 
 
-def generators(m: Material, fitted: Fitted, policy: Features) -> dict[str, Generator]:
-    """Every group, wired to its function."""
-    p = m.products
-    return {
-        "demographics": Generator(profile.DEMOGRAPHICS, lambda m, f: profile.demographics(m, f, policy.age_cuts)),
-        "relationship": Generator(profile.RELATIONSHIP, profile.relationship),
-        "product_holdings": Generator(profile.product_holding_columns(p), lambda m, f: profile.product_holdings(m)),
-        "txn_behavior": Generator(spending.TXN_BEHAVIOR, lambda m, f: spending.txn_behavior(m, policy.stable_share)),
-        "derived_temporal": Generator(profile.derived_temporal_columns(p), lambda m, f: profile.derived_temporal(m)),
-        "economics": Generator(
-            spending.ECONOMICS, lambda m, f: spending.economics(m, policy.min_months, policy.max_log_ratio)
-        ),
-        "txn_rolling": Generator(
-            spending.txn_rolling_columns(policy.roll_days), lambda m, f: spending.txn_rolling(m, policy.roll_days)
-        ),
-        "mcc_multihot": Generator(items.mcc_columns(m.categories, fitted), items.mcc_multihot),
-        "product_history_multihot": Generator(
-            items.product_history_columns(p), lambda m, f: items.product_history_multihot(m)
-        ),
-    }
-
-
-def compute(m: Material, fitted: Fitted, policy: Features) -> Computed:
-    """Make the groups of the policy, in its order.
+def plan_of(shape: Shape, policy: Features) -> Plan:
+    """Declare the groups of the policy.
 
     Raises:
-        SettingsError: the policy names a group that no code makes.
-        ContractError: a generator did not make what it declared.
+        SettingsError: a group that no code makes, groups of one block that are not together, or groups that read
+            one another in a circle.
     """
-    known = generators(m, fitted, policy)
-    if unknown := sorted(policy.groups.keys() - known.keys()):
-        raise SettingsError(f"features.yaml: groups {unknown} are not known; known: {', '.join(known)}")
-    columns: dict[str, list[Column]] = {}
-    dropped: list[tuple[str, Column, str]] = []
-    made: list[npt.NDArray[np.float32]] = []
-    for name in policy.groups:
-        kept, lost = split_available(known[name].columns, fitted.absent)
-        columns[name] = kept
-        dropped += [(name, column, why) for column, why in lost]
-        values = known[name].make(m, fitted) if kept else {}
-        if kept:
-            require_declared(name, known[name].columns, values | _missing(lost, values, len(m)), len(m))
-        made += [values[column.name].astype(np.float32) for column in kept]
-    matrix = np.stack(made, axis=1) if made else np.empty((len(m), 0), dtype=np.float32)
-    return Computed(columns, matrix, dropped)
+    if unknown := sorted(policy.groups.keys() - GROUPS.keys()):
+        raise SettingsError(f"features.yaml: groups {unknown} are not known; known: {', '.join(GROUPS)}")
+    known = {name: GROUPS[name](shape, policy) for name in policy.groups}
+    _require_blocks_in_order(known)
+    return Plan(known, _compute_order(known))
 
 
-def _missing(lost: Sequence[tuple[Column, str]], values: Values, rows: int) -> Values:
-    """A generator may leave out what it declared and this source cannot give."""
-    return {column.name: np.full(rows, np.nan) for column, _ in lost if column.name not in values}
+def _compute_order(known: Mapping[str, Generator]) -> tuple[str, ...]:
+    """Topological; of groups that are ready the first in schema order comes first."""
+    sorter = TopologicalSorter({name: [a for a in g.after if a in known] for name, g in known.items()})
+    order: list[str] = []
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        raise SettingsError(f"feature groups read one another in a circle: {' -> '.join(error.args[1])}") from error
+    while sorter.is_active():
+        ready = sorted(sorter.get_ready(), key=list(known).index)
+        order += ready
+        sorter.done(*ready)
+    return tuple(order)
+
+
+def _require_blocks_in_order(known: Mapping[str, Generator]) -> None:
+    blocks = [BLOCKS.index(generator.block) for generator in known.values()]
+    if blocks != sorted(blocks):
+        found = {name: generator.block for name, generator in known.items()}
+        raise SettingsError(f"features.yaml: groups must lie block by block in the order {BLOCKS}, found {found}")

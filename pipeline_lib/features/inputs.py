@@ -34,6 +34,8 @@ class FeatureInputs:
     """dim_mcc."""
     products: tuple[str, ...]
     """Short names in the source's order."""
+    families: tuple[int, ...]
+    """``nba_class`` of every product."""
     unavailable: dict[str, str]
     """Canonical column -> why the source does not carry it."""
     acts: tuple[str, ...]
@@ -64,6 +66,7 @@ class FeatureInputs:
             events=tuple(ingest.path(name) for name in sorted(events)),
             categories=pl.read_parquet(ingest.path("dim_mcc.parquet")).sort("mcc_idx"),
             products=tuple(products["short"]),
+            families=tuple(products["nba_class"]),
             unavailable=dict(ingest.facts["unavailable"]),
             acts=tuple(acts),
             opened=tuple(sorted(opened)),

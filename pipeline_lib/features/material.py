@@ -1,16 +1,18 @@
 """What the generators read: a few aligned tables and arrays, one entry per row (customer at a cutoff).
 
-``Material`` knows nothing of other rows; everything learnt from train rows is in ``Fitted``. A value therefore
-depends on the row's own data and on ``Fitted`` alone, whatever batch it is computed in (L21, L23).
+``Material`` knows nothing of other rows; what is learnt from train rows are a group's fitted arrays. A value
+therefore depends on the row's own data and on those arrays alone, whatever batch it is computed in (L21, L23).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from datetime import date
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from pipeline_lib.contracts.tables import product_column
@@ -45,29 +47,27 @@ class Material:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def at(self, rows: npt.NDArray[np.int64]) -> Material:
+        """The same for some of the rows, in the order asked for; their ``row_id`` counts from 0 again."""
+        place = pl.DataFrame({"row_id": rows, "place": np.arange(len(rows))})
+        used = place.join(self.category_use, on="row_id", how="inner").sort("place", "mcc_idx")
+        return replace(
+            self,
+            rows=_numbered(self.rows[rows]),
+            profile=_numbered(self.profile[rows]),
+            history=_picked(self.history, rows),
+            windows=self.windows.at(rows),
+            category_use=used.select(pl.col("place").alias("row_id"), pl.col(self.category_use.columns[1:])),
+            stream=self.stream.at(rows) if self.stream else None,
+        )
 
-@dataclass(frozen=True)
-class Fitted:
-    """Everything learnt from rows with split = train, and nothing else (L09)."""
 
-    shares: dict[str, dict[str, float]]
-    """country, channel, province_id: value -> share of train rows."""
-    income_cuts: list[float]
-    """Inner quantiles of income."""
-    top_categories: list[int]
-    """mcc_idx of the categories with a column of their own, most used first."""
-    edge_scale: float
-    """Mean ln1p count of the customer-category edges."""
-    channel_scale: dict[str, float]
-    """Divisor of the count channels of the sequence."""
-    absent: dict[str, str]
-    """Input -> why it is not available: columns of the source, event types, time of day."""
-    max_event_date: date | None
-    """Newest event that anything was fitted on."""
+def _numbered(table: pl.DataFrame) -> pl.DataFrame:
+    return table.with_columns(pl.int_range(pl.len(), dtype=pl.Int64).alias("row_id"))
 
-    def to_dict(self) -> dict[str, object]:
-        newest = self.max_event_date.isoformat() if self.max_event_date else None
-        return {**self.__dict__, "max_event_date": newest}
+
+def _picked(history: History, rows: npt.NDArray[np.int64]) -> History:
+    return History(**{f.name: getattr(history, f.name)[rows] for f in fields(history)})
 
 
 def load_profiles(rows: pl.DataFrame, snapshots: Mapping[date, Path], products: tuple[str, ...]) -> pl.DataFrame:

@@ -11,25 +11,27 @@ import numpy as np
 import polars as pl
 
 from pipeline_lib.contracts.tables import product_column
-from pipeline_lib.features.columns import SNAPSHOT, Column, Floats, Kind, Values
-from pipeline_lib.features.material import Fitted, Material
+from pipeline_lib.features.columns import PRODUCTS, SNAPSHOT, Column, Floats, Kind, Values
+from pipeline_lib.features.generator import Arrays, Generator, Shape, packed, unpacked
+from pipeline_lib.features.material import Material
+from pipeline_lib.settings.features import Features
 
 
-def _from(kind: Kind, name: str, *sources: str) -> Column:
-    return Column(name, kind, tuple(f"{SNAPSHOT}.{source}" for source in sources or (name,)))
+def _from(kind: Kind, name: str, *sources: str, needs: tuple[str, ...] = ()) -> Column:
+    return Column(name, kind, tuple(f"{SNAPSHOT}.{source}" for source in sources or (name,)), needs)
 
 
 DEMOGRAPHICS = (
     _from("num", "age"),
     _from("num", "income"),
     _from("num", "tenure_months"),
-    _from("num", "num_products"),
+    _from("num", "num_products", needs=(PRODUCTS,)),
     _from("bin", "is_active"),
     _from("bin", "sex_f", "sex"),
     _from("num", "country_freq", "country"),
     _from("num", "channel_freq", "channel"),
-    _from("cat", "age_group", "age"),
-    _from("cat", "income_group", "income"),
+    _from("code", "age_group", "age"),
+    _from("code", "income_group", "income"),
     _from("bin", "income_missing", "income"),
 )
 RELATIONSHIP = (
@@ -46,7 +48,44 @@ UNSTATED = "U"
 ACTIVE_RELATION = "A"
 
 
-def demographics(m: Material, fitted: Fitted, age_cuts: Sequence[int]) -> Values:
+def demographics(shape: Shape, policy: Features) -> Generator:
+    return Generator(
+        DEMOGRAPHICS,
+        lambda m, learnt, made: _demographics(m, learnt, policy.age_cuts),
+        lambda m, made: {
+            **_shares(m, "country"),
+            **_shares(m, "channel"),
+            "income_cuts": _cuts(m.profile["income"], policy.income_levels),
+        },
+    )
+
+
+def relationship(shape: Shape, policy: Features) -> Generator:
+    return Generator(
+        RELATIONSHIP, lambda m, learnt, made: _relationship(m, learnt), lambda m, made: _shares(m, "province_id")
+    )
+
+
+def product_holdings(shape: Shape, policy: Features) -> Generator:
+    columns = tuple(_from("bin", f"hold_{short}", product_column(short)) for short in shape.products)
+    return Generator(
+        columns,
+        lambda m, learnt, made: {f"hold_{short}": _floats(m.profile, product_column(short)) for short in m.products},
+    )
+
+
+def derived_temporal(shape: Shape, policy: Features) -> Generator:
+    flags = tuple(product_column(short) for short in shape.products)
+    columns = (
+        _from("num", "total_acquisitions", *flags, needs=(PRODUCTS,)),
+        _from("num", "total_churns", *flags, needs=(PRODUCTS,)),
+        _from("num", "months_observed", "snapshot_date"),
+        _from("num", "product_diversity", *flags, needs=(PRODUCTS,)),
+    )
+    return Generator(columns, lambda m, learnt, made: _derived_temporal(m))
+
+
+def _demographics(m: Material, learnt: Arrays, age_cuts: Sequence[int]) -> Values:
     age, income = _floats(m.profile, "age"), _floats(m.profile, "income")
     plain = ("tenure_months", "num_products", "is_active", "income_missing")
     return {
@@ -54,48 +93,44 @@ def demographics(m: Material, fitted: Fitted, age_cuts: Sequence[int]) -> Values
         "age": age,
         "income": income,
         "sex_f": _mapped(m.profile, "sex", {"F": 1.0, "M": 0.0, "U": 0.5}),
-        "country_freq": _log_share(m.profile, "country", fitted),
-        "channel_freq": _log_share(m.profile, "channel", fitted),
+        "country_freq": _log_share(m.profile, "country", learnt),
+        "channel_freq": _log_share(m.profile, "channel", learnt),
         "age_group": _level(age, age_cuts),
-        "income_group": _level(income, fitted.income_cuts),
+        "income_group": _level(income, learnt["income_cuts"]),
     }
 
 
-def relationship(m: Material, fitted: Fitted) -> Values:
+def _relationship(m: Material, learnt: Arrays) -> Values:
     plain = ("is_new_customer", "tenure_unknown", "is_resident", "is_foreign_born")
     return {
         **{name: _floats(m.profile, name) for name in plain},
-        "province_freq": _log_share(m.profile, "province_id", fitted),
+        "province_freq": _log_share(m.profile, "province_id", learnt),
         "employee_flag": _is_not(m.profile, "employee_status", NOT_EMPLOYED),
         "relation_active": 1.0 - _is_not(m.profile, "relation_type", ACTIVE_RELATION),
     }
 
 
-def product_holding_columns(products: Sequence[str]) -> tuple[Column, ...]:
-    return tuple(_from("bin", f"hold_{short}", product_column(short)) for short in products)
-
-
-def product_holdings(m: Material) -> Values:
-    return {f"hold_{short}": _floats(m.profile, product_column(short)) for short in m.products}
-
-
-def derived_temporal_columns(products: Sequence[str]) -> tuple[Column, ...]:
-    flags = tuple(product_column(short) for short in products)
-    return (
-        _from("num", "total_acquisitions", *flags),
-        _from("num", "total_churns", *flags),
-        _from("num", "months_observed", "snapshot_date"),
-        _from("num", "product_diversity", *flags),
-    )
-
-
-def derived_temporal(m: Material) -> Values:
+def _derived_temporal(m: Material) -> Values:
     return {
         "total_acquisitions": m.history.added.sum(axis=1).astype(np.float64),
         "total_churns": m.history.dropped.sum(axis=1).astype(np.float64),
         "months_observed": m.history.months_observed.astype(np.float64),
         "product_diversity": m.history.held_ever.sum(axis=1).astype(np.float64),
     }
+
+
+def _shares(m: Material, name: str) -> Arrays:
+    """Values of a text or code column and their shares of the rows, by value."""
+    counts = m.profile[name].drop_nulls().cast(pl.String).value_counts().sort(name)
+    shares = counts["count"].to_numpy() / max(int(counts["count"].sum()), 1)
+    return {f"{name}_values": packed(counts[name].to_list()), f"{name}_shares": shares.astype(np.float64)}
+
+
+def _cuts(income: pl.Series, levels: int) -> Floats:
+    """Inner quantiles that separate ``levels`` groups; equal ones collapse."""
+    known = np.sort(income.drop_nulls().to_numpy())
+    places = [int(len(known) * k / levels) for k in range(1, levels)] if len(known) else []
+    return np.unique(known[places]).astype(np.float64)
 
 
 def _floats(table: pl.DataFrame, name: str) -> Floats:
@@ -113,9 +148,9 @@ def _is_not(table: pl.DataFrame, name: str, value: str) -> Floats:
     return table.select(stated.fill_null(float("nan"))).to_series().to_numpy()
 
 
-def _log_share(table: pl.DataFrame, name: str, fitted: Fitted) -> Floats:
+def _log_share(table: pl.DataFrame, name: str, learnt: Arrays) -> Floats:
     """Ln of the value's share of train rows; a value train never saw gets half the smallest share."""
-    shares = fitted.shares[name]
+    shares = dict(zip(unpacked(learnt[f"{name}_values"]), learnt[f"{name}_shares"].tolist(), strict=True))
     if not shares:
         return np.full(len(table), np.nan)
     logs = {value: float(np.log(share)) for value, share in shares.items()}
@@ -125,9 +160,9 @@ def _log_share(table: pl.DataFrame, name: str, fitted: Fitted) -> Floats:
     return pl.select(pl.when(text.is_not_null()).then(found).fill_null(float("nan"))).to_series().to_numpy()
 
 
-def _level(values: Floats, cuts: Sequence[float]) -> Floats:
+def _level(values: Floats, cuts: Sequence[float] | Floats) -> Floats:
     """Ordinal code scaled to [0, 1]: the number of cuts at or below the value; NaN stays NaN."""
-    if not cuts:
+    if not len(cuts):
         return np.full(len(values), np.nan)
     codes = np.searchsorted(np.asarray(cuts, dtype=np.float64), values, side="right") / len(cuts)
     return np.where(np.isnan(values), np.nan, codes)

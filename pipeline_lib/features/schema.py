@@ -7,16 +7,12 @@ Source: features.md 13, docs/artefacts.md.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import polars as pl
-
 from pipeline_lib.canonical import digest
 from pipeline_lib.features.columns import Column
-from pipeline_lib.features.material import Fitted
 from pipeline_lib.features.normalise import Scaling
 from pipeline_lib.settings.features import FeatureGroup
 
@@ -64,19 +60,6 @@ def schema_of(
 def schema_hash(schema: Mapping[str, Any]) -> str:
     """Hex SHA-256 of the schema without its own hash; reals as their shortest text."""
     return digest(_exact({key: value for key, value in schema.items() if key != "schema_hash"}))
-
-
-def fingerprint(rows: pl.DataFrame, fitted: Fitted) -> dict[str, Any]:
-    """Which rows the artefacts were fitted on (L08, L09)."""
-    train = rows.filter(pl.col("split") == "train")
-    newest = fitted.max_event_date.isoformat() if fitted.max_event_date else None
-    return {"split": "train", "rows": len(train), "keys_sha256": keys_sha256(train), "max_event_date": newest}
-
-
-def keys_sha256(rows: pl.DataFrame) -> str:
-    """Hex SHA-256 over ``customer_key,cutoff_date`` lines in ascending order of both."""
-    ordered = rows.select("customer_key", "cutoff_date").sort("customer_key", "cutoff_date")
-    return hashlib.sha256(ordered.write_csv(include_header=False).encode()).hexdigest()
 
 
 def to_bytes(schema: Mapping[str, Any]) -> bytes:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from pipeline_lib.features.columns import EVENT, SNAPSHOT, TIME_OF_DAY, Column, Floats, event_type, split_available
 from pipeline_lib.features.events import EventStore
-from pipeline_lib.features.material import Fitted
+from pipeline_lib.features.fitted import Fitted
 
 NO_DAY_GAP = 365.0
 _CENTS = 100.0

@@ -60,6 +60,8 @@ class Window:
     """Days before the row's cutoff, 0 = the cutoff's own day [E]."""
     days: int
     """Width: every age is below it."""
+    also_spend: tuple[Kind, ...] = ()
+    """Kinds that this source counts as spend too, because its stream has no card purchases of their own."""
 
     def __len__(self) -> int:
         """Rows."""
@@ -81,7 +83,7 @@ class Window:
         return replace(self, events=self.events.take(keep), offsets=_offsets(counts), age=self.age[keep])
 
     def of_kinds(self, *kinds: Kind) -> Window:
-        return self.where(np.isin(self.events.kind, [KINDS.index(kind) for kind in kinds]))
+        return self.where(_is_kind(self.events, kinds, self.also_spend))
 
     def last(self, days: int) -> Window:
         """The newest ``days`` days, the cutoff's own included."""
@@ -117,6 +119,8 @@ class Stream:
     """One past the last event on or before the cutoff of row r [R]."""
     cutoff: npt.NDArray[np.int32]
     """Days since 1970-01-01 of the row's cutoff [R]."""
+    also_spend: tuple[Kind, ...] = ()
+    """As in ``Window``."""
 
     @classmethod
     def of(
@@ -125,6 +129,7 @@ class Stream:
         events: Events,
         row_customer: npt.NDArray[np.int64],
         cutoff: npt.NDArray[np.int32],
+        also_spend: tuple[Kind, ...] = (),
     ) -> Stream:
         """Find each row's events.
 
@@ -135,7 +140,11 @@ class Stream:
         code = _code(customer, events.day)
         low = np.searchsorted(code, _code(row_customer, cutoff - LOOKBACK_DAYS), side="right")
         high = np.searchsorted(code, _code(row_customer, cutoff), side="right")
-        return cls(events, low.astype(np.int64), high.astype(np.int64), cutoff)
+        return cls(events, low.astype(np.int64), high.astype(np.int64), cutoff, also_spend)
+
+    def at(self, rows: npt.NDArray[np.int64]) -> Stream:
+        """The same for some of the rows, in the order asked for."""
+        return replace(self, low=self.low[rows], high=self.high[rows], cutoff=self.cutoff[rows])
 
     def window(self, days: int, kinds: Sequence[Kind] = KINDS) -> Window:
         """Events with cutoff - days < day <= cutoff of the given kinds, for every row; days <= LOOKBACK_DAYS."""
@@ -143,11 +152,16 @@ class Stream:
         offsets = _offsets(counts)
         place = np.arange(offsets[-1]) + np.repeat(self.low - offsets[:-1], counts)
         age = np.repeat(self.cutoff, counts) - self.events.day[place]
-        whole = Window(self.events.take(place), offsets, age, LOOKBACK_DAYS)
+        whole = Window(self.events.take(place), offsets, age, LOOKBACK_DAYS, self.also_spend)
         keep = whole.age < days
         if set(kinds) != set(KINDS):
-            keep &= np.isin(whole.events.kind, [KINDS.index(kind) for kind in kinds])
+            keep &= _is_kind(whole.events, kinds, self.also_spend)
         return replace(whole.where(keep), days=days)
+
+
+def _is_kind(events: Events, kinds: Sequence[Kind], also_spend: Sequence[Kind]) -> npt.NDArray[np.bool_]:
+    wanted = {*kinds, *(also_spend if "spend" in kinds else ())}
+    return np.isin(events.kind, [KINDS.index(kind) for kind in wanted])
 
 
 def _offsets(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -19,7 +19,7 @@ WORLD = World(customers=150, months=13, events_per_month=10.0)
 Change = Callable[[str, pl.DataFrame], pl.DataFrame]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Bank:
     """A small bank with finished ingest, labels and features."""
 

@@ -12,11 +12,13 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from pipeline_lib.errors import ContractError
-from pipeline_lib.features.build import event_types, make_features, opened
-from pipeline_lib.features.fit import fit
-from pipeline_lib.features.groups import compute
+from pipeline_lib.features.build import make_features, opened
+from pipeline_lib.features.compute import compute
+from pipeline_lib.features.fitted import Fitted
+from pipeline_lib.features.groups import Plan, plan_of, shape_of
 from pipeline_lib.features.inputs import FeatureInputs
 from pipeline_lib.features.items import edges
+from pipeline_lib.features.layout import Layout, lay_out
 from pipeline_lib.runs import Out
 
 KEYS = ["customer_key", "cutoff_date"]
@@ -104,14 +106,22 @@ def test_nothing_after_the_train_cutoff_reaches_a_train_row(bank, rebuilt):
 
 def test_a_row_alone_equals_the_row_in_the_batch(bank):
     inputs, policy = inputs_of(bank), bank.ctx.settings.features
-    with opened(inputs, policy, 1) as (store, material):
-        fitted = fit(material, store, event_types(inputs.acts, policy), inputs.unavailable, policy)
-        batch, graph = compute(material, fitted, policy).matrix, edges(material, fitted)
+    plan, fitted, layout = learnt(bank)
+    with opened(inputs, policy, 1) as (_, material):
+        batch = compute(plan, layout, fitted.arrays, material)
+        graph = edges(material, fitted.edge_scale)
     for place in range(0, len(inputs.rows), len(inputs.rows) // 5):
         one = inputs.rows.slice(place, 1).with_columns(pl.lit(0, pl.Int64).alias("row_id"))
         with opened(replace(inputs, rows=one), policy, 1) as (_, alone):
-            assert np.array_equal(compute(alone, fitted, policy).matrix[0], batch[place], equal_nan=True)
-            assert np.array_equal(edges(alone, fitted)[0], graph[place])
+            values = compute(plan, layout, fitted.arrays, alone)
+            assert np.array_equal(values[0], batch[place], equal_nan=True)
+            assert np.array_equal(edges(alone, fitted.edge_scale)[0], graph[place])
+
+
+def learnt(bank) -> tuple[Plan, Fitted, Layout]:
+    plan = plan_of(shape_of(inputs_of(bank)), bank.ctx.settings.features)
+    fitted = Fitted.read(bank.features.path("fitted.json"), bank.features.path("fitted.safetensors"))
+    return plan, fitted, lay_out(plan, fitted.arrays, fitted.refused, fitted.absent)
 
 
 def test_a_customer_without_a_snapshot_at_the_cutoff_is_an_error(bank, tmp_path: Path):

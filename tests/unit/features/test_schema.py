@@ -10,8 +10,9 @@ import pytest
 from pipeline_lib.errors import SettingsError
 from pipeline_lib.features.build import make_features
 from pipeline_lib.features.columns import Column
+from pipeline_lib.features.fit import keys_sha256
 from pipeline_lib.features.inputs import FeatureInputs
-from pipeline_lib.features.schema import keys_sha256, schema_hash
+from pipeline_lib.features.schema import schema_hash
 from pipeline_lib.runs import Out
 
 KEYS = ["customer_key", "cutoff_date"]
@@ -102,7 +103,7 @@ def test_a_group_nobody_makes_is_an_error(bank, tmp_path: Path):
 
 
 def test_a_column_without_its_input_is_dropped_with_the_reason():
-    column = Column("income_group", "cat", ("customer_snapshot.income",))
+    column = Column("income_group", "code", ("customer_snapshot.income",))
     assert column.missing({"customer_snapshot.income": "not recorded"}) == "customer_snapshot.income: not recorded"
     assert column.missing({"customer_snapshot.age": "not recorded"}) is None
 
