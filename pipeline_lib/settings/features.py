@@ -7,6 +7,9 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from pipeline_lib.settings.base import Section
+from pipeline_lib.settings.feature_groups.daily_embedding import DailyEmbedding
+from pipeline_lib.settings.feature_groups.hmm import Hmm
+from pipeline_lib.settings.feature_groups.series import Series
 from pipeline_lib.settings.feature_groups.graph import Graph
 from pipeline_lib.settings.feature_groups.hierarchy import Hierarchy
 from pipeline_lib.settings.feature_groups.mixture import Mixture
@@ -73,6 +76,9 @@ class Features(Section):
     min_std: float = Field(gt=0)
     """A smaller standard deviation on train is replaced by 1."""
     sequence: Sequence
+    hmm: Hmm
+    series: Series
+    daily_embedding: DailyEmbedding
     graph: Graph
     hierarchy: Hierarchy
     mixture: Mixture
