@@ -62,11 +62,19 @@ PROFILE = (
 )
 """What an adapter may know about a customer at a snapshot."""
 
+SHARDS = 1024
+SHARD = Column("shard", pl.UInt16(), False, 0, SHARDS - 1)
+"""The ten highest bits of the 60-bit ``shuffle_key``: a range of shards is a range of row groups."""
+SHARD_SHIFT = 50
+ROW_GROUP_ROWS = 100_000
+"""Rows of a Parquet row group of the two big tables: what reading one shard costs."""
+
 ADAPTER_SNAPSHOT = (Column("customer_id", pl.String()), *PROFILE)
 
 SNAPSHOT = (
     Column("customer_key", pl.Int32(), False, 1),
     Column("snapshot_date", pl.Date()),
+    SHARD,
     *PROFILE[:3],
     _flag("income_missing", nullable=False),
     PROFILE[3],
@@ -74,7 +82,10 @@ SNAPSHOT = (
     *PROFILE[4:],
     Column("num_products", pl.Int8(), False, 0, 127),
 )
-"""Canonical ``customer_snapshot`` before its ``prod_<short>`` Int8 columns; key (customer_key, snapshot_date)."""
+"""Canonical ``customer_snapshot`` before its ``prod_<short>`` Int8 columns; key (customer_key, snapshot_date).
+
+Rows by shuffle_key and customer_key.
+"""
 
 SEGMENT = (Column("customer_id", pl.String()), Column("segment", pl.String(), values=SEGMENTS))
 
@@ -87,23 +98,30 @@ ADAPTER_EVENT = (
     Column("amount", pl.Float64(), False, 0, 1e6),
     Column("signed_amount", pl.Float64()),
     Column("channel", pl.String(), True),
+    Column("merchant_id", pl.String(), True),
 )
+"""What an adapter knows about an event; columns that may be null may be left out."""
 
 EVENT = (
     Column("event_id", pl.String()),
     Column("customer_key", pl.Int32(), False, 1),
+    SHARD,
     Column("event_ts", pl.Datetime("us")),
     Column("event_date", pl.Date()),
     Column("event_type", pl.String(), values=EVENT_TYPES),
     Column("mcc_idx", pl.UInt8()),
     Column("l1_id", pl.UInt8()),
     Column("l2_id", pl.UInt8()),
+    Column("merchant_key", pl.Int64(), True, 0),
     Column("amount", pl.Float64(), False, 0, 1e6),
     Column("signed_amount", pl.Float64()),
     Column("channel", pl.String(), True),
     Column("origin", pl.String(), values=ORIGINS),
 )
-"""Canonical ``transaction_event``; key event_id; by month of event_ts."""
+"""Canonical ``transaction_event``; key event_id; by month of event_ts.
+
+Rows by shuffle_key, customer_key, event_ts and event_id.
+"""
 
 CATEGORY = (
     Column("mcc_idx", pl.UInt8()),

@@ -1,15 +1,21 @@
-"""From an adapter's parts to canonical tables, one month at a time: keys in, raw ids out, fixed row order."""
+"""From an adapter's parts to canonical snapshots, one month at a time: keys in, raw ids out, fixed row order."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from pathlib import Path
 
 import polars as pl
 
-from pipeline_lib.contracts.tables import EVENT, PRODUCT_PREFIX, PROFILE, product_column, snapshot_schema
+from pipeline_lib.contracts.tables import (
+    PRODUCT_PREFIX,
+    PROFILE,
+    SHARD_SHIFT,
+    product_column,
+    snapshot_schema,
+)
 from pipeline_lib.errors import SchemaError
 
 
@@ -19,7 +25,6 @@ class Shape:
 
     products: Sequence[str]
     unavailable: Mapping[str, str]
-    origin: str
 
 
 def snapshot_frame(day: date, files: Sequence[Path], keys: pl.DataFrame, shape: Shape) -> pl.DataFrame:
@@ -47,46 +52,16 @@ def snapshot_frame(day: date, files: Sequence[Path], keys: pl.DataFrame, shape: 
         rows.with_columns(pl.lit(None, dtype=c.dtype).alias(c.name) for c in PROFILE if c.name not in rows.columns)
         .with_columns(
             snapshot_date=pl.lit(day),
+            shard=pl.col("shuffle_key") // 2**SHARD_SHIFT,
             income_missing=pl.col("income").is_null().cast(pl.Int8),
             tenure_unknown=pl.col("tenure_months").is_null().cast(pl.Int8),
-            num_products=pl.sum_horizontal(pl.col(f).cast(pl.Int16) for f in flags).cast(pl.Int8),
+            num_products=pl.sum_horizontal(pl.lit(0, pl.Int16), *(pl.col(f).cast(pl.Int16) for f in flags)).cast(
+                pl.Int8
+            ),
         )
         .sort("shuffle_key", "customer_key")
         .select(pl.col(name).cast(dtype) for name, dtype in schema.items())
     )
-
-
-def event_frame(
-    month: str, files: Sequence[Path], keys: pl.DataFrame, categories: pl.DataFrame, before: datetime, shape: Shape
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Canonical ``transaction_event`` of one month, and the events of customers without any snapshot.
-
-    Returns:
-        Columns of ``contracts.tables.EVENT`` by event_ts and event_id; and event_id, event_ts of the strangers.
-
-    Raises:
-        SchemaError: an event of another month, a category outside ``dim_mcc``, or an event id twice.
-    """
-    where = f"transaction_event {month}"
-    rows = _whole(files).filter(pl.col("event_ts") < before)
-    other = rows.filter(pl.col("event_ts").dt.strftime("%Y-%m") != month).height
-    if other:
-        raise SchemaError(f"{where}: {other} events lie in another month")
-    if twice := rows.height - rows.get_column("event_id").n_unique():
-        raise SchemaError(f"{where}: {twice} event ids repeat; expected each once")
-    levels = categories.select("mcc_idx", "l1_id", "l2_id")
-    strangers = (
-        rows.join(keys, on="customer_id", how="anti").select("event_id", "event_ts").sort("event_ts", "event_id")
-    )
-    known = rows.join(keys, on="customer_id", how="inner").join(levels, on="mcc_idx", how="left")
-    if unknown := known.get_column("l1_id").null_count():
-        raise SchemaError(f"{where}: mcc_idx of {unknown} events is not in dim_mcc (0..{categories.height - 1})")
-    frame = known.with_columns(event_date=pl.col("event_ts").dt.date(), origin=pl.lit(shape.origin))
-    return frame.sort("event_ts", "event_id").select(pl.col(c.name).cast(c.dtype) for c in EVENT), strangers
-
-
-def empty_events() -> pl.DataFrame:
-    return pl.DataFrame(schema={c.name: c.dtype for c in EVENT})
 
 
 def require_consecutive(days: Sequence[date]) -> None:

@@ -9,8 +9,11 @@ from typing import Any
 
 import duckdb
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from pipeline_lib import sql
+from pipeline_lib.contracts.tables import ROW_GROUP_ROWS
 
 MEMORY_LIMIT = "4GB"
 
@@ -37,6 +40,23 @@ class Duck:
     def rows(self, name: str) -> pl.DataFrame:
         """The rows of a table, in its order."""
         return pl.DataFrame(self._connection.sql(f"SELECT * FROM {name}").to_arrow_table())
+
+    def write(self, path: Path, statement: str, **parameters: Any) -> int:
+        """Stream a statement's rows, in its order, into one Parquet file; returns how many.
+
+        The bytes depend on nothing but the rows: DuckDB's own writer marks a column REQUIRED or not by what its
+        optimizer happens to know, so the writer here is Arrow's, with row groups of one size.
+        """
+        loaded = sql.load(statement)
+        reader = self._connection.sql(loaded.text, params=self._named(loaded, parameters)).to_arrow_reader(
+            ROW_GROUP_ROWS
+        )
+        rows = 0
+        with pq.ParquetWriter(path, reader.schema, compression="zstd") as writer:
+            for group in _of_one_size(reader, ROW_GROUP_ROWS):
+                writer.write_table(group, row_group_size=ROW_GROUP_ROWS)
+                rows += group.num_rows
+        return rows
 
     def write_by(self, column: str, folder: Path, statement: str, **parameters: Any) -> None:
         """Stream a statement's rows into Parquet files under ``folder/<column>=<value>/``."""
@@ -71,6 +91,18 @@ def connect(scratch: Path, threads: int, parameters: Mapping[str, Any]) -> Itera
     }
     with duckdb.connect(":memory:", config=config) as connection:
         yield Duck(connection, parameters)
+
+
+def _of_one_size(reader: pa.RecordBatchReader, rows: int) -> Iterator[pa.Table]:
+    """The reader's rows in tables of ``rows`` rows, the last one smaller."""
+    held = reader.schema.empty_table()
+    for batch in reader:
+        held = pa.concat_tables([held, pa.Table.from_batches([batch])])
+        while held.num_rows >= rows:
+            yield held.slice(0, rows)
+            held = held.slice(rows)
+    if held.num_rows:
+        yield held
 
 
 def _quoted(path: Path) -> str:

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from types import ModuleType
 
 import polars as pl
 
-from pipeline_lib.contracts.tables import CATEGORY
+from pipeline_lib.contracts.tables import CATEGORY, ROW_GROUP_ROWS
 from pipeline_lib.errors import SchemaError, SettingsError
 from pipeline_lib.ingest import canonical_frames as canonical
 from pipeline_lib.ingest import quarantine, suites
+from pipeline_lib.ingest.canonical_events import Events
 from pipeline_lib.ingest.customer_keys import assign_keys, write_index
 from pipeline_lib.ingest.duck import connect
 from pipeline_lib.ingest.source_tables import SourceTables
@@ -58,7 +59,7 @@ def ingest(ctx: RunContext) -> StageOutput:
 def _canonical_tables(ctx: RunContext, tables: SourceTables, scratch: Path, out: Out) -> pl.DataFrame:
     """Write every table but the manifest; returns customer_id and customer_key."""
     source = ctx.settings.source
-    shape = canonical.Shape([p.short for p in source.products], source.unavailable_columns, source.origin)
+    shape = canonical.Shape([p.short for p in source.products], source.unavailable_columns)
     days = _days(tables, ctx.logical_date)
     keys = _keys(ctx, tables, days, scratch)
     categories = _write_dimensions(out, source.products, tables)
@@ -71,8 +72,11 @@ def _canonical_tables(ctx: RunContext, tables: SourceTables, scratch: Path, out:
         for day in days
     }
     _write_segment(out, tables, days, keys)
-    events = _Events(tables, keys, categories, shape, ctx.logical_date, days)
-    event_rows = {month: _write(out, f"transaction_event/{month}.parquet", events.month(month)) for month in events.all}
+    with connect(scratch, ctx.settings.place.threads, {}) as duck:
+        duck.register("key", keys)
+        duck.register("category", categories)
+        events = Events(duck, tables, source.origin, ctx.logical_date, days)
+        event_rows = {month: _write_events(out, month, events) for month in events.all}
     refused = quarantine.collected([*(pl.read_parquet(p) for p in tables.parts("quarantine")), *events.refused])
     quarantine.require_few(refused, snapshot_rows, event_rows, ctx.settings.data.max_quarantine_share)
     _write(out, "quarantine_row.parquet", refused.drop("month"))
@@ -142,40 +146,6 @@ def _write_segment(out: Out, tables: SourceTables, days: list[date], keys: pl.Da
         _write(out, "customer_segment.parquet", pl.concat(frames))
 
 
-class _Events:
-    """Canonical events month by month; ``refused`` collects those of customers whom no snapshot knows."""
-
-    def __init__(
-        self,
-        tables: SourceTables,
-        keys: pl.DataFrame,
-        categories: pl.DataFrame,
-        shape: canonical.Shape,
-        logical_date: date,
-        days: list[date],
-    ) -> None:
-        self._tables, self._keys, self._categories, self._shape = tables, keys, categories, shape
-        self._before = datetime.combine(logical_date, datetime.min.time())
-        self._newest = days[-1]
-        self._given = [m for m in tables.months("event") if m <= f"{logical_date:%Y-%m}"]
-        self.all = sorted({*self._given, *(f"{day:%Y-%m}" for day in days)})
-        self.refused: list[pl.DataFrame] = []
-
-    def month(self, month: str) -> pl.DataFrame:
-        if month not in self._given:
-            if self._given and self._given[0] < month < self._given[-1]:
-                raise SchemaError(f"transaction_event {month}: found no events, expected some as in other months")
-            return canonical.empty_events()
-        frame, strangers = canonical.event_frame(
-            month, self._tables.parts(f"event/{month}"), self._keys, self._categories, self._before, self._shape
-        )
-        # A customer who joined after the newest snapshot is not known yet; that is no fault of the event.
-        late = pl.col("event_ts").dt.date() > self._newest
-        self._tables.counts["event: customer joined after the newest snapshot"] += strangers.filter(late).height
-        self.refused.append(quarantine.refused_events(month, strangers.filter(~late)))
-        return frame
-
-
 def _judge(ctx: RunContext, tables: SourceTables, days: list[date], months: list[str], scratch: Path, out: Out) -> None:
     """Suites on the newest partitions and on a profile of all partitions; writes ``dq_report.json``."""
     snapshots = [out.folder / f"customer_snapshot/{day}.parquet" for day in days]
@@ -194,8 +164,14 @@ def _judge(ctx: RunContext, tables: SourceTables, days: list[date], months: list
 
 
 def _write(out: Out, name: str, frame: pl.DataFrame) -> int:
-    frame.write_parquet(out.path(name, frame.height), compression="zstd")
+    frame.write_parquet(out.path(name, frame.height), compression="zstd", row_group_size=ROW_GROUP_ROWS)
     return frame.height
+
+
+def _write_events(out: Out, month: str, events: Events) -> int:
+    name = f"transaction_event/{month}.parquet"
+    out.rows[name] = events.write(month, out.path(name))
+    return out.rows[name]
 
 
 def _adapter(name: str) -> ModuleType:

@@ -61,7 +61,9 @@ class SourceTables:
         self._write(f"segment/{day.isoformat()}", rows, SEGMENT)
 
     def add_events(self, month: str, rows: pl.DataFrame) -> None:
-        """Events of one month ``YYYY-MM``: exactly the columns of ``contracts.tables.ADAPTER_EVENT``."""
+        """Events of one month ``YYYY-MM``: ``contracts.tables.ADAPTER_EVENT``; nullable columns left out are null."""
+        left_out = [c for c in ADAPTER_EVENT if c.nullable and c.name not in rows.columns]
+        rows = rows.with_columns(pl.lit(None, dtype=c.dtype).alias(c.name) for c in left_out)
         self._write(f"event/{month}", rows, ADAPTER_EVENT)
 
     def add_quarantine(self, rows: pl.DataFrame) -> None:

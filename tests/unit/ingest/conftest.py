@@ -87,11 +87,14 @@ class Bank:
                 "amount": amount,
                 "signed_amount": amount if kind == "card_refund" else -amount,
                 "channel": "pos",
+                "merchant_id": f"shop {code}" if kind == "card_purchase" else None,
             }
             for i, (customer, when, code, kind, amount) in enumerate(self.events)
             if f"{when:%Y-%m}" == month
         ]
-        return pl.DataFrame(rows, schema_overrides={"mcc_idx": pl.UInt8, "event_ts": pl.Datetime("us")})
+        return pl.DataFrame(
+            rows, schema_overrides={"mcc_idx": pl.UInt8, "event_ts": pl.Datetime("us"), "merchant_id": pl.String}
+        )
 
     def write(self, out: SourceTables) -> None:
         for day in sorted({day for _, day in self.holdings}):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,10 +10,11 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given
+from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from pipeline_lib.contracts.leakage.hashing import customer_hash
 from pipeline_lib.contracts.tables import EVENT, snapshot_schema
 from pipeline_lib.errors import ContractError, SchemaError, SettingsError
 from pipeline_lib.ingest.labels import label
@@ -42,6 +44,39 @@ def test_tables_have_the_columns_and_types_of_the_contract(loaded: tuple[RunCont
     for name in stage.names("transaction_event/"):
         assert dict(pl.read_parquet_schema(stage.path(name))) == {c.name: c.dtype for c in EVENT}
     assert stage.names("transaction_event/") == [f"transaction_event/2015-0{m}.parquet" for m in range(1, 10)]
+
+
+def test_rows_of_one_shard_lie_together_and_shard_is_the_top_of_the_shuffle_key(
+    loaded: tuple[RunContext, StageOutput],
+) -> None:
+    ctx, stage = loaded
+    salt = ctx.settings.data.splits.order_salt
+    for name in [*stage.names("customer_snapshot/"), *stage.names("transaction_event/")]:
+        rows = pl.read_parquet(stage.path(name))
+        order = [customer_hash(salt, key) for key in rows.get_column("customer_key")]
+        assert order == sorted(order)
+        assert rows.get_column("shard").to_list() == [key >> 50 for key in order]
+
+
+def test_events_of_a_customer_are_in_the_order_of_time_then_id(loaded: tuple[RunContext, StageOutput]) -> None:
+    for name in loaded[1].names("transaction_event/"):
+        rows = pl.read_parquet(loaded[1].path(name))
+        for (_,), own in rows.group_by("customer_key"):
+            assert own.equals(own.sort("event_ts", "event_id"))
+
+
+def test_merchant_keys_are_salted_hashes_and_null_without_a_merchant(
+    golden_bank: Any, load_bank: LoadBank, loaded: tuple[RunContext, StageOutput]
+) -> None:
+    def of(stage: StageOutput, event_type: str) -> set[int | None]:
+        rows = pl.read_parquet(stage.path("transaction_event/2015-04.parquet"))
+        return set(rows.filter(pl.col("event_type") == event_type).get_column("merchant_key"))
+
+    shops = (b"merchant-v1|shop 5411", b"merchant-v1|shop 5541")
+    assert of(loaded[1], "card_purchase") == {int(hashlib.sha256(shop).hexdigest()[:15], 16) for shop in shops}
+    assert of(loaded[1], "card_refund") == {None}
+    without = replace(golden_bank, arrange=lambda rows: rows.drop("merchant_id", strict=False))
+    assert of(ingest(load_bank(without)), "card_purchase") == {None}
 
 
 def test_derived_columns_are_counted_here_and_nowhere_else(loaded: tuple[RunContext, StageOutput]) -> None:
@@ -128,7 +163,9 @@ def test_nothing_after_the_logical_date_is_loaded(golden_bank: Any, load_bank: L
     assert stage.names("transaction_event/")[-1] == "transaction_event/2015-04.parquet"
 
 
-@hypothesis_settings(max_examples=2, deadline=None, suppress_health_check=list(HealthCheck))
+@hypothesis_settings(
+    max_examples=2, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate]
+)
 @given(seed=st.integers(0, 2**31), blocks=st.integers(1, 4), threads=st.integers(1, 2))
 def test_order_of_rows_and_parts_changes_no_byte(
     golden_bank: Any, load_bank: LoadBank, loaded: tuple[RunContext, StageOutput], seed: int, blocks: int, threads: int
