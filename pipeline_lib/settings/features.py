@@ -10,6 +10,7 @@ from pipeline_lib.settings.base import Section
 from pipeline_lib.settings.feature_groups.daily_embedding import DailyEmbedding
 from pipeline_lib.settings.feature_groups.hmm import Hmm
 from pipeline_lib.settings.feature_groups.series import Series
+from pipeline_lib.settings.feature_groups.topology import Topology
 from pipeline_lib.settings.feature_groups.graph import Graph
 from pipeline_lib.settings.feature_groups.hierarchy import Hierarchy
 from pipeline_lib.settings.feature_groups.mixture import Mixture
@@ -82,6 +83,7 @@ class Features(Section):
     graph: Graph
     hierarchy: Hierarchy
     mixture: Mixture
+    topology: Topology
 
     @model_validator(mode="after")
     def _windows_tile(self) -> Features:
