@@ -102,6 +102,7 @@ def opened(inputs: FeatureInputs, policy: Features, threads: int) -> Iterator[tu
                 category_use=store.category_use(policy.recent_days),
                 categories=inputs.categories,
                 products=inputs.products,
+                holdings=holdings,
             ),
         )
 

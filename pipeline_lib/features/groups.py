@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 
 from pipeline_lib.errors import SettingsError
-from pipeline_lib.features import items, profile, spending
+from pipeline_lib.features import economics, items, patterns, product_lags_group, profile, spending
 from pipeline_lib.features.columns import BLOCKS
 from pipeline_lib.features.generator import Generator, Shape
 from pipeline_lib.features.inputs import FeatureInputs
@@ -22,12 +22,6 @@ Factory = Callable[[Shape, Features], Generator]
 
 def _txn_behavior(shape: Shape, policy: Features) -> Generator:
     return Generator(spending.TXN_BEHAVIOR, lambda m, learnt, made: spending.txn_behavior(m, policy.stable_share))
-
-
-def _economics(shape: Shape, policy: Features) -> Generator:
-    return Generator(
-        spending.ECONOMICS, lambda m, learnt, made: spending.economics(m, policy.min_months, policy.max_log_ratio)
-    )
 
 
 def _txn_rolling(shape: Shape, policy: Features) -> Generator:
@@ -43,10 +37,12 @@ GROUPS: dict[str, Factory] = {
     "product_holdings": profile.product_holdings,
     "txn_behavior": _txn_behavior,
     "derived_temporal": profile.derived_temporal,
-    "economics": _economics,
+    "economics": economics.generator,
     "txn_rolling": _txn_rolling,
+    "multidisciplinary": patterns.generator,
     "mcc_multihot": items.mcc_multihot,
     "product_history_multihot": items.product_history_multihot,
+    "product_lag": product_lags_group.generator,
 }
 
 

@@ -18,7 +18,7 @@ import polars as pl
 from pipeline_lib.contracts.tables import product_column
 from pipeline_lib.errors import ContractError
 from pipeline_lib.features.events import Windows
-from pipeline_lib.features.history import History
+from pipeline_lib.features.history import History, Holdings
 from pipeline_lib.features.stream import Stream
 
 PROFILE_COLUMNS = (
@@ -43,6 +43,8 @@ class Material:
     products: tuple[str, ...]
     stream: Stream | None = None
     """The customers' own events, single ones; None: the source has none."""
+    holdings: Holdings | None = None
+    """By customer and month, for groups that need every month; a reader stays at or before the row's cutoff."""
 
     def __len__(self) -> int:
         return len(self.rows)

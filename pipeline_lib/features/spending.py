@@ -1,7 +1,7 @@
-"""How the customer spends: txn_behavior, txn_rolling and a first part of economics.
+"""How the customer spends: txn_behavior and txn_rolling.
 
 Every window ends at the cutoff. A month is 30 days counted back from the cutoff; months before the customer's
-first snapshot are not observed and do not count. Source: features.md 4.3, 4.4 and 9.
+first snapshot are not observed and do not count. Source: features.md 4.3 and 4.4.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 
 from pipeline_lib.features.columns import (
     CATEGORY,
@@ -37,7 +36,6 @@ _AMOUNT = (f"{EVENT}.amount", f"{EVENT}.event_date")
 _MONTHS = (*_AMOUNT, f"{SNAPSHOT}.snapshot_date")
 _WHEN = (f"{EVENT}.event_date",)
 _HOUR = (f"{EVENT}.event_ts",)
-_L2 = (f"{EVENT}.l2_id", f"{EVENT}.event_date")
 _DAY_PARTS = ("morning", "afternoon", "evening", "night")
 
 TXN_BEHAVIOR = (
@@ -97,40 +95,6 @@ def txn_rolling(m: Material, days: Sequence[int]) -> Values:
     return out
 
 
-_MONTHLY = (*_MONTHS, f"{EVENT}.event_type")
-ECONOMICS = (
-    Column("price_sensitivity", "num", _MONTHLY, (*_SPEND, event_type("refund"))),
-    Column("cross_category_elasticity", "num", (*_L2, f"{SNAPSHOT}.snapshot_date"), _SPEND),
-    Column("spending_diversification", "num", (*_L2, f"{EVENT}.amount"), _SPEND),
-    Column("category_hhi", "num", (*_L2, f"{EVENT}.amount"), _SPEND),
-    Column("spending_risk", "num", _MONTHLY, _SPEND),
-    Column("discount_rate_proxy", "num", _MONTHLY, _SPEND),
-    Column("savings_propensity", "num", _MONTHLY, (*_SPEND, event_type("inflow"))),
-)
-
-
-def economics(m: Material, min_months: int, max_log_ratio: float) -> Values:
-    """The part of features.md 9 that needs monthly sums only; the income series come with the features issue."""
-    observed = _observed(m)
-    names = ("cents", "refund_cents", "consumption_cents", "inflow_cents")
-    spend, refund, consumed, inflow = (m.windows.months(name, MONTHS) / CENTS for name in names)
-    net = np.where(observed, spend - refund, 0.0)
-    few = ((net > 0) & observed).sum(axis=1) < min_months
-    few_income = ((inflow > 0) & observed).sum(axis=1) < min_months
-    shares = _level2_shares(m)
-    income, outgo = (np.where(observed, x, 0.0).sum(axis=1) for x in (inflow, consumed - refund))
-    made = {
-        "price_sensitivity": _masked_mean(ratio(refund, spend), observed & (spend > 0)),
-        "cross_category_elasticity": _masked_cv(m.windows.categories_by_month(MONTHS), observed),
-        "spending_diversification": -np.sum(shares * np.log(np.where(shares > 0, shares, 1.0)), axis=1),
-        "category_hhi": np.sum(shares**2, axis=1),
-        "spending_risk": _masked_cv(net, observed),
-        "discount_rate_proxy": _halves(np.maximum(net, 0.0), m, max_log_ratio),
-    }
-    saved = nan_where(few_income, np.clip(ratio(income - outgo, income), -1.0, 1.0))
-    return {**{name: nan_where(few, values) for name, values in made.items()}, "savings_propensity": saved}
-
-
 def _observed(m: Material) -> npt.NDArray[np.bool_]:
     return np.arange(MONTHS)[None, :] < m.history.months_observed[:, None]
 
@@ -140,39 +104,6 @@ def _distinct_categories(m: Material) -> Floats:
     out = np.zeros(len(m))
     out[used["row_id"].to_numpy()] = used["len"].to_numpy()
     return out
-
-
-def _level2_shares(m: Material) -> Floats:
-    """Share of the year's spend by level-2 category [R, L2]; rows without spend are all zero."""
-    known = m.category_use.join(m.categories.select(pl.col("mcc_idx").cast(pl.Int32), "l2_id"), on="mcc_idx")
-    cents = np.zeros((len(m), int(m.categories["l2_id"].max() or 0) + 1))  # type: ignore[arg-type]
-    np.add.at(cents, (known["row_id"].to_numpy(), known["l2_id"].to_numpy()), known["spend_cents"].to_numpy())
-    total = cents.sum(axis=1, keepdims=True)
-    shares: Floats = np.zeros_like(cents)
-    np.divide(cents, total, out=shares, where=total > 0)
-    return shares
-
-
-def _halves(monthly: Floats, m: Material, limit: float) -> Floats:
-    """ln((older half + 1) / (newer half + 1)) of the observed months, newest first in the array."""
-    half = m.history.months_observed[:, None] // 2
-    place, count = np.arange(MONTHS)[None, :], m.history.months_observed[:, None]
-    newer = np.where(place < half, monthly, 0.0).sum(axis=1)
-    older = np.where((place >= count - half) & (place < count), monthly, 0.0).sum(axis=1)
-    logs: Floats = np.clip(np.log((older + 1) / (newer + 1)), -limit, limit)
-    return logs
-
-
-def _masked_mean(values: Floats, mask: npt.NDArray[np.bool_]) -> Floats:
-    return ratio(np.where(mask, values, 0.0).sum(axis=1), mask.sum(axis=1).astype(np.float64))
-
-
-def _masked_cv(values: Floats, mask: npt.NDArray[np.bool_]) -> Floats:
-    """Sample standard deviation over mean; NaN with fewer than two values or a mean of 0."""
-    count = mask.sum(axis=1).astype(np.float64)
-    mean = _masked_mean(values, mask)
-    squares = np.where(mask, (values - mean[:, None]) ** 2, 0.0).sum(axis=1)
-    return ratio(np.sqrt(ratio(squares, np.maximum(count - 1, 0.0))), mean)
 
 
 def _masked_median(values: Floats, mask: npt.NDArray[np.bool_]) -> Floats:

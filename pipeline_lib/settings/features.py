@@ -7,13 +7,16 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from pipeline_lib.settings.base import Section
+from pipeline_lib.settings.feature_groups.checks import FeatureChecks
 from pipeline_lib.settings.feature_groups.daily_embedding import DailyEmbedding
+from pipeline_lib.settings.feature_groups.economics import Economics
 from pipeline_lib.settings.feature_groups.hmm import Hmm
 from pipeline_lib.settings.feature_groups.series import Series
 from pipeline_lib.settings.feature_groups.topology import Topology
 from pipeline_lib.settings.feature_groups.graph import Graph
 from pipeline_lib.settings.feature_groups.hierarchy import Hierarchy
 from pipeline_lib.settings.feature_groups.mixture import Mixture
+from pipeline_lib.settings.feature_groups.patterns import Patterns
 
 MONTH_DAYS = 30
 YEAR_DAYS = 360
@@ -68,15 +71,14 @@ class Features(Section):
     """Income groups, cut at train quantiles."""
     stable_share: float = Field(gt=0, lt=1)
     """Distance from the median month that still counts as stable [share of the median]."""
-    min_months: int = Field(ge=2, le=12)
-    """Months with spend, or with income, below which an economics column is not defined."""
-    max_log_ratio: float = Field(gt=0)
-    """Clip of logarithms of ratios [ln]."""
     clip_z: float = Field(gt=0)
     """Clip of standardised values [standard deviations]."""
     min_std: float = Field(gt=0)
     """A smaller standard deviation on train is replaced by 1."""
     sequence: Sequence
+    economics: Economics
+    patterns: Patterns
+    checks: FeatureChecks
     hmm: Hmm
     series: Series
     daily_embedding: DailyEmbedding
