@@ -8,6 +8,7 @@ from typing import Any
 
 from pipeline_lib.audit import session
 from pipeline_lib.errors import ObjectMissing, SettingsError
+from pipeline_lib.expectations import data_docs
 from pipeline_lib.keys import KeyFolder
 from pipeline_lib.registry import pointer
 from pipeline_lib.runs import RunContext, StageOutput
@@ -109,6 +110,7 @@ def _where(ctx: RunContext) -> Iterator[str]:
     place = ctx.settings.place
     yield f"artefacts  {place.root}/runs/{ctx.dataset}/{ctx.logical_date}/"
     yield f"pictures   {place.root}/runs/{ctx.dataset}/{ctx.logical_date}/teacher, distill (*.png)"
+    yield f"data docs  {data_docs.of_run(ctx) or 'none: no table has been judged'}"
     yield f"record     {place.audit} under checkpoints in {place.anchors}"
     yield f"release    {place.target}"
     yield f"next       make up DATASET={ctx.dataset} (web page), docs/first-hour.md"

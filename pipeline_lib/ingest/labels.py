@@ -18,10 +18,10 @@ import polars as pl
 from pipeline_lib import sql
 from pipeline_lib.canonical import digest
 from pipeline_lib.errors import SettingsError
-from pipeline_lib.ingest import suites
+from pipeline_lib.expectations import stage
 from pipeline_lib.ingest.duck import Duck, connect
 from pipeline_lib.ingest.splits import BUCKETS, Cutoff, plan, plan_frame, require_gap
-from pipeline_lib.ingest.viability import judge_tasks
+from pipeline_lib.ingest.viability import judge_tasks, rates
 from pipeline_lib.runs import Out, RunContext, StageOutput
 from pipeline_lib.settings import Settings
 
@@ -106,10 +106,9 @@ def _make(ctx: RunContext, ingested: StageOutput, scratch: Path, out: Out) -> No
     verdicts = _verdicts(settings, derived)
     masked = [name for name, verdict in verdicts.items() if verdict["status"] == "disabled"]
     labels = derived.labels.with_columns(pl.lit(None, dtype=derived.labels.schema[n]).alias(n) for n in masked)
-    judged = _judge(settings, derived.assignment, labels, scratch)
     for name, table in (("split_assignment", derived.assignment), ("label_table", labels)):
         table.write_parquet(out.path(f"{name}.parquet", table.height), compression="zstd")
-    out.path("dq_report.json").write_bytes(suites.report_bytes(judged))
+    stage.judge(ctx, STAGE, _frames(settings, derived.assignment, labels, scratch), out)
     out.facts |= {
         "tasks": verdicts,
         "cutoffs": _cutoffs_by_split(cutoffs),
@@ -135,17 +134,22 @@ def _verdicts(settings: Settings, derived: Derived) -> dict[str, dict[str, Any]]
     )
 
 
-def _judge(settings: Settings, assignment: pl.DataFrame, labels: pl.DataFrame, scratch: Path) -> suites.Verdicts:
+def _frames(
+    settings: Settings, assignment: pl.DataFrame, labels: pl.DataFrame, scratch: Path
+) -> dict[str, pl.DataFrame]:
+    """What the suites of this stage are shown."""
     splits = settings.data.splits
     buckets = {"train_buckets": splits.train_buckets, "val_buckets": splits.val_buckets}
     with connect(scratch, settings.place.threads, buckets) as duck:
         duck.register("assignment", assignment)
         duck.register("label_table", labels)
-        profiles = {
-            "split_assignment.profile": duck.frame("labels/profile_split_assignment"),
+        return {
+            "label_table": labels,
             "label_table.profile": duck.frame("labels/profile_label_table"),
+            "label_table.rates": rates(labels, assignment, settings.tasks.tasks),
+            "split_assignment": assignment,
+            "split_assignment.profile": duck.frame("labels/profile_split_assignment"),
         }
-    return suites.judge({"label_table": labels, **profiles}, settings.data.suites)
 
 
 def _parameters(settings: Settings, facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,10 +17,11 @@ import polars as pl
 from pipeline_lib.contracts.tables import CATEGORY, ROW_GROUP_ROWS
 from pipeline_lib.errors import SchemaError, SettingsError
 from pipeline_lib.ingest import canonical_frames as canonical
-from pipeline_lib.ingest import quarantine, suites
+from pipeline_lib.ingest import quality, quarantine
 from pipeline_lib.ingest.canonical_events import Events
 from pipeline_lib.ingest.customer_keys import assign_keys, write_index
 from pipeline_lib.ingest.duck import connect
+from pipeline_lib.ingest.previous import named_when_refused
 from pipeline_lib.ingest.source_tables import SourceTables
 from pipeline_lib.keys import KeyFolder
 from pipeline_lib.manifest import file_sha256
@@ -40,7 +41,8 @@ def ingest(ctx: RunContext) -> StageOutput:
     """
     source, folder = ctx.settings.source, ctx.settings.place.source
     adapter = _adapter(source.adapter)
-    files = {f"source:{path.name}": path for path in adapter.files(source, folder)}
+    with named_when_refused(ctx, STAGE):
+        files = {f"source:{path.name}": path for path in adapter.files(source, folder)}
     digests = {name: file_sha256(path) for name, path in files.items()}
 
     def make(out: Out) -> None:
@@ -53,7 +55,8 @@ def ingest(ctx: RunContext) -> StageOutput:
         # A generated bank may be replaced by another one; a real bank's customers keep their keys for good.
         write_index(ctx.objects, ctx.dataset, keys, pepper, may_replace=source.origin == "synthetic")
 
-    return ctx.produce(STAGE, make, sources=digests)
+    with named_when_refused(ctx, STAGE):
+        return ctx.produce(STAGE, make, sources=digests)
 
 
 def _canonical_tables(ctx: RunContext, tables: SourceTables, scratch: Path, out: Out) -> pl.DataFrame:
@@ -80,7 +83,9 @@ def _canonical_tables(ctx: RunContext, tables: SourceTables, scratch: Path, out:
     refused = quarantine.collected([*(pl.read_parquet(p) for p in tables.parts("quarantine")), *events.refused])
     quarantine.require_few(refused, snapshot_rows, event_rows, ctx.settings.data.max_quarantine_share)
     _write(out, "quarantine_row.parquet", refused.drop("month"))
-    _judge(ctx, tables, days, [m for m in events.all if event_rows[m]], scratch, out)
+    snapshots = [out.folder / f"customer_snapshot/{day}.parquet" for day in days]
+    filled = [out.folder / f"transaction_event/{month}.parquet" for month in events.all if event_rows[month]]
+    quality.judge(ctx, tables, snapshots, filled, scratch, out)
     out.facts |= {
         "snapshots": [day.isoformat() for day in days],
         "newest_snapshot": days[-1].isoformat(),
@@ -144,23 +149,6 @@ def _write_segment(out: Out, tables: SourceTables, days: list[date], keys: pl.Da
     ]
     if frames:
         _write(out, "customer_segment.parquet", pl.concat(frames))
-
-
-def _judge(ctx: RunContext, tables: SourceTables, days: list[date], months: list[str], scratch: Path, out: Out) -> None:
-    """Suites on the newest partitions and on a profile of all partitions; writes ``dq_report.json``."""
-    snapshots = [out.folder / f"customer_snapshot/{day}.parquet" for day in days]
-    events = [out.folder / f"transaction_event/{month}.parquet" for month in months]
-    frames = {suite: pl.read_parquet(tables.parts(f"raw/{suite}")) for suite in tables.months("raw")}
-    frames["customer_snapshot"] = pl.read_parquet(snapshots[-1])
-    with connect(scratch, ctx.settings.place.threads, {}) as duck:
-        duck.view("snapshot", snapshots)
-        frames["customer_snapshot.profile"] = duck.frame("ingest/profile_customer_snapshot")
-        if events:
-            frames["transaction_event"] = pl.read_parquet(events[-1])
-            duck.view("event", events)
-            frames["transaction_event.profile"] = duck.frame("ingest/profile_transaction_event")
-    verdicts = suites.judge(frames, ctx.settings.data.suites)
-    out.path("dq_report.json").write_bytes(suites.report_bytes(verdicts))
 
 
 def _write(out: Out, name: str, frame: pl.DataFrame) -> int:

@@ -52,8 +52,14 @@ def require_few(
                 reasons = Counter(bad.get_column("reason").to_list()).most_common()
                 raise SchemaError(
                     f"{what} {month}: {bad.height} rows refused, share {share:.6f}, limit {limit}",
-                    [f"{reason}: {count} rows" for reason, count in reasons],
+                    [f"{reason}: {count} rows, first {_place(bad, reason)}" for reason, count in reasons],
                 )
+
+
+def _place(refused: pl.DataFrame, reason: str) -> str:
+    """Where the first row of a reason stands: file and line, or the event's id."""
+    source, line, raw = refused.filter(pl.col("reason") == reason).select("source", "line_no", "raw").row(0)
+    return f"event {raw}" if line is None else f"{source} line {line}"
 
 
 def _typed(rows: pl.DataFrame) -> pl.DataFrame:

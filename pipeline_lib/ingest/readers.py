@@ -95,14 +95,18 @@ def require_unique(name: str, rows: pl.DataFrame, key: list[str]) -> None:
     """Raises SchemaError naming the first row whose key was seen before."""
     at = (~rows.select(pl.struct(key)).to_series().is_first_distinct()).arg_true()
     if at.len():
-        raise SchemaError(f"{name}: key {', '.join(key)} repeats in {at.len()} rows, first in row {at[0]}; expected once")
+        raise SchemaError(
+            f"{name}: key {', '.join(key)} repeats in {at.len()} rows, first in row {at[0]}; expected once"
+        )
 
 
 def require_references(name: str, rows: pl.DataFrame, key: str, known: pl.Series, owner: str) -> None:
     """Raises SchemaError naming the first row whose key no row of ``owner`` has."""
     at = (~rows.get_column(key).is_in(known.implode())).arg_true()
     if at.len():
-        raise SchemaError(f"{name}: {key} of {at.len()} rows is not in {owner}, first in row {at[0]}; expected a known one")
+        raise SchemaError(
+            f"{name}: {key} of {at.len()} rows is not in {owner}, first in row {at[0]}; expected a known one"
+        )
 
 
 def _require_columns(path: Path, expected: Mapping[str, pl.DataType], found: Mapping[str, pl.DataType]) -> None:

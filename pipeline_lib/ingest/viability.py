@@ -81,3 +81,43 @@ def _too_little(task: Task, verdict: Verdict, known: pl.Series, val: pl.Series, 
         if spread is None or float(str(spread)) <= limits.min_std:
             return f"standard deviation {spread}, more than {limits.min_std} expected"
     return None
+
+
+def rates(labels: pl.DataFrame, assignment: pl.DataFrame, tasks: Mapping[str, Task]) -> pl.DataFrame:
+    """How much each label differs between train and the later splits: what the suite ``label_table.rates`` judges.
+
+    Returns:
+        One row per task with labels and per split of val and test: task, kind, split, rows, rate, train_rate, change.
+        ``rate``: share of positives (binary), share of train's most frequent class (multiclass), mean (regression);
+        ``change``: relative to train's rate, of a regression in standard deviations of train; null when neither is
+        defined.
+    """
+    key = ["customer_key", "cutoff_date"]
+    joined = labels.join(assignment.select(*key, "split"), on=key)
+    records = []
+    for name, task in tasks.items():
+        parts = {
+            split: joined.filter(pl.col("split") == split)[name].drop_nulls() for split in ("train", "val", "test")
+        }
+        if not parts["train"].len():
+            continue
+        if task.kind == "multiclass":
+            usual = parts["train"].mode().min()
+            parts = {split: (known == usual) for split, known in parts.items()}
+        base, scale = _mean(parts["train"]), _scale(task, parts["train"])
+        for split in ("val", "test"):
+            rate = _mean(parts[split])
+            change = (rate - base) / scale if rate is not None and base is not None and scale else None
+            records.append((name, task.kind, split, float(parts[split].len()), rate, base, change))
+    text, real = pl.String, pl.Float64
+    names = {"task": text, "kind": text, "split": text, "rows": real, "rate": real, "train_rate": real, "change": real}
+    return pl.DataFrame(records, schema=names, orient="row")
+
+
+def _mean(known: pl.Series) -> float | None:
+    return float(known.cast(pl.Float64).to_numpy().mean()) if known.len() else None
+
+
+def _scale(task: Task, train: pl.Series) -> float | None:
+    values = train.cast(pl.Float64).to_numpy()
+    return float(values.std() if task.kind == "regression" else values.mean())

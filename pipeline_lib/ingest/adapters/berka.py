@@ -135,4 +135,3 @@ def _check(raw: dict[str, pl.DataFrame]) -> None:
     readers.require_codes("transaction", stream, "operation", operations)
     symbols = ("SIPO", "POJISTNE", "UVER", "DUCHOD", "SLUZBY", "UROK", "SANKC. UROK")
     readers.require_codes("transaction", stream, "k_symbol", symbols)
-

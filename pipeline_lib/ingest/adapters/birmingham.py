@@ -87,7 +87,10 @@ def _categories(rows: pl.DataFrame) -> pl.DataFrame:
     if used.height > MAX_CATEGORIES:
         raise SchemaError(f"{FILE}: found {used.height} categories, expected at most {MAX_CATEGORIES}")
     return category_table(
-        [(f"{system}:{code}", f"{system}:{code[:2]}", f"{system}:{code[:1]}", True) for system, code in used.iter_rows()]
+        [
+            (f"{system}:{code}", f"{system}:{code[:2]}", f"{system}:{code[:1]}", True)
+            for system, code in used.iter_rows()
+        ]
     )
 
 

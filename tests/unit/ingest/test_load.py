@@ -274,6 +274,7 @@ def test_warning_is_recorded_and_stops_nothing(loaded: tuple[RunContext, StageOu
     assert {severity for _, _, severity in failed} == {"warning"}
     assert {v["suite"] for v in verdicts} == {
         "customer_snapshot",
+        "customer_snapshot.columns",
         "customer_snapshot.profile",
         "transaction_event",
         "transaction_event.profile",
@@ -285,8 +286,8 @@ def test_event_of_a_stranger_is_refused_and_too_many_stop_the_load(golden_bank: 
     bank = replace(golden_bank, events=events)
     with pytest.raises(SchemaError) as caught:
         ingest(load_bank(bank))
-    assert caught.value.message == "transaction_event 2015-05: 1 rows refused, share 0.050000, limit 0.0001"
-    assert caught.value.findings == ("the customer is in no snapshot: 1 rows",)
+    assert caught.value.message.startswith("transaction_event 2015-05: 1 rows refused, share 0.050000, limit 0.0001;")
+    assert caught.value.findings == (f"the customer is in no snapshot: 1 rows, first event e{len(events) - 1:04d}",)
     stage = ingest(load_bank(bank, data={"max_quarantine_share": 0.05}))
     rows = pl.read_parquet(stage.path("quarantine_row.parquet"))
     expected = ("transaction_event", None, "the customer is in no snapshot", f"e{len(events) - 1:04d}")

@@ -6,7 +6,7 @@ import yaml
 
 from pipeline_lib.contracts.tables import EVENT, SNAPSHOT, Column
 from pipeline_lib.errors import SchemaError, SettingsError
-from pipeline_lib.ingest.suites import judge, report_bytes
+from pipeline_lib.expectations.suites import judge, report_bytes
 from pipeline_lib.settings import CONFIG
 from pipeline_lib.settings.data import Expectation
 

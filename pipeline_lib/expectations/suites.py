@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +15,7 @@ import polars as pl
 
 from pipeline_lib.canonical import with_decimals
 from pipeline_lib.errors import SchemaError, SettingsError
+from pipeline_lib.expectations.library import great_expectations, quiet_context
 from pipeline_lib.records import Finding
 from pipeline_lib.settings.data import Expectation
 
@@ -25,32 +25,65 @@ Rules = Mapping[str, Expectation]
 Verdicts = list[dict[str, Any]]
 _IDENTIFIERS = {"customer_key", "customer_id", "event_id", "ncodpers"}
 _SHOWN = 3
-_TALKATIVE = ("great_expectations", "great_expectations.data_context.types.base")
+_COUNTS = ("element_count", "missing_count", "missing_percent", "unexpected_count", "unexpected_percent")
 
 
 def judge(frames: Mapping[str, pl.DataFrame], suites: Mapping[str, Rules]) -> Verdicts:
-    """Run the suite of each frame.
+    """Run the suite of each frame, and stop on a critical failure.
 
     Args:
         frames: suite name -> rows. A frame without a suite in the policy is an error: nothing is waved through.
 
     Returns:
-        One verdict per rule: suite, rule, expectation, column, severity, success, observed, expected.
+        What ``verdicts`` says.
 
     Raises:
-        SettingsError: a rule names no expectation of Great Expectations, or gives it arguments that it refuses.
-        SchemaError: a critical rule failed; findings name suite, expectation, column, observed and expected.
+        SettingsError: see ``verdicts``.
+        SchemaError: see ``require_no_critical``.
+    """
+    found = verdicts(frames, suites)
+    require_no_critical(found)
+    return found
+
+
+def verdicts(frames: Mapping[str, pl.DataFrame], suites: Mapping[str, Rules]) -> Verdicts:
+    """Run the suite of each frame; failures are logged and returned.
+
+    Returns:
+        One verdict per rule: suite, rule, expectation, column, severity, success, observed, expected, and what the
+        Data Docs are drawn from: args of the rule, result (counts, and a few unexpected values that name nobody).
+
+    Raises:
+        SettingsError: a frame has no suite, a rule names no expectation of Great Expectations, or gives it arguments
+            that it refuses.
     """
     if missing := sorted(frames.keys() - suites.keys()):
         raise SettingsError(f"data.yaml: suites: no suite for {missing}")
-    verdicts = [verdict for name, rows in frames.items() for verdict in _judge_one(name, rows, suites[name])]
-    failed = [v for v in verdicts if not v["success"]]
-    for verdict in failed:
-        log.warning("%s", _finding(verdict))
-    critical = [_finding(v) for v in failed if v["severity"] == "critical"]
-    if critical:
-        raise SchemaError(f"{len(critical)} critical expectations failed", critical)
-    return verdicts
+    found = [verdict for name, rows in frames.items() for verdict in _judge_one(name, rows, suites[name])]
+    for verdict in found:
+        if not verdict["success"]:
+            log.warning("%s", _finding(verdict))
+    return found
+
+
+def critical_failures(found: Verdicts) -> list[Finding]:
+    """Findings of the critical rules that failed: suite, expectation, column, observed, expected."""
+    return [_finding(v) for v in found if not v["success"] and v["severity"] == "critical"]
+
+
+def require_no_critical(found: Verdicts, page: str = "") -> None:
+    """Raises SchemaError with all findings when a critical rule failed.
+
+    Args:
+        page: where people can look at it, for the message.
+    """
+    if critical := critical_failures(found):
+        raise SchemaError(f"{len(critical)} critical expectations failed" + (f", see {page}" if page else ""), critical)
+
+
+def columns_of(rows: pl.DataFrame) -> pl.DataFrame:
+    """The columns of a table as rows (column, type), for suites that judge which columns there are."""
+    return pl.DataFrame({"column": rows.columns, "type": [str(dtype) for dtype in rows.dtypes]})
 
 
 def report_bytes(verdicts: Verdicts) -> bytes:
@@ -59,10 +92,8 @@ def report_bytes(verdicts: Verdicts) -> bytes:
 
 
 def _judge_one(suite: str, rows: pl.DataFrame, rules: Rules) -> Verdicts:
-    gx, expectations = _great_expectations()
-    context = gx.get_context(mode="ephemeral")
-    context.enable_analytics(False)
-    context.variables.progress_bars = {"globally": False, "metric_calculations": False}
+    gx, expectations = great_expectations()
+    context = quiet_context(gx)
     built = [_build(expectations, suite, name, rule) for name, rule in rules.items()]
     asset = context.data_sources.add_pandas("pandas").add_dataframe_asset(suite)
     batch = asset.add_batch_definition_whole_dataframe("whole").get_batch(
@@ -71,19 +102,6 @@ def _judge_one(suite: str, rows: pl.DataFrame, rules: Rules) -> Verdicts:
     results = batch.validate(gx.ExpectationSuite(name=suite, expectations=built)).results
     by_rule = {result.expectation_config.meta["rule"]: result for result in results}
     return [_verdict(suite, name, rule, by_rule[name]) for name, rule in rules.items()]
-
-
-def _great_expectations() -> tuple[Any, Any]:
-    """Imported late: three seconds, and warnings of its own dependencies that are not ours to fix."""
-    for name in _TALKATIVE:
-        logging.getLogger(name).setLevel(logging.WARNING)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import great_expectations as gx
-        import great_expectations.expectations as expectations
-    for name in _TALKATIVE:  # its import sets levels of its own
-        logging.getLogger(name).setLevel(logging.WARNING)
-    return gx, expectations
 
 
 def _build(expectations: Any, suite: str, name: str, rule: Expectation) -> Any:
@@ -107,7 +125,21 @@ def _verdict(suite: str, name: str, rule: Expectation, result: Any) -> dict[str,
         "success": bool(result.success),
         "observed": _observed(column, result),
         "expected": ", ".join(f"{k}={v}" for k, v in rule.args.items() if k != "column"),
+        "args": dict(rule.args),
+        "result": _shown(column, result),
     }
+
+
+def _shown(column: str, result: Any) -> dict[str, Any]:
+    """Counts and examples of a result: no identifier, and nothing that only a batch has."""
+    found = {name: result.result[name] for name in _COUNTS if name in result.result}
+    if "observed_value" in result.result:
+        found["observed_value"] = str(result.result["observed_value"])
+    if column and column not in _IDENTIFIERS:
+        found["partial_unexpected_list"] = [
+            str(value) for value in (result.result.get("partial_unexpected_list") or [])[:_SHOWN]
+        ]
+    return found
 
 
 def _observed(column: str, result: Any) -> str:
