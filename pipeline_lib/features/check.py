@@ -1,4 +1,4 @@
-"""The two leakage checks that stop a run: ``check_tables`` after labels, ``check_features`` before training.
+"""The leakage checks that stop a run: ``check_tables`` after labels, ``check_features`` before training.
 
 These functions read the artefacts; every rule is in ``contracts/leakage`` and sees plain values only.
 """
@@ -6,8 +6,8 @@ These functions read the artefacts; every rule is in ``contracts/leakage`` and s
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from datetime import date
 
 import polars as pl
@@ -15,47 +15,82 @@ import polars as pl
 from pipeline_lib.contracts import leakage
 from pipeline_lib.contracts.leakage import Coverage, FileRange, TableSet, TrainingFrame
 from pipeline_lib.errors import ContractError
+from pipeline_lib.features import leak_acks, leak_plots, leak_report
+from pipeline_lib.features import leak_inputs as inputs
+from pipeline_lib.features.check_worth import with_feature_checks
+from pipeline_lib.features.leak_inputs import KEYS
 from pipeline_lib.records import Finding
 from pipeline_lib.runs import Out, RunContext, StageOutput
 from pipeline_lib.settings import Settings
 
-KEYS = ["customer_key", "cutoff_date"]
 REPORT = "leakage_report.json"
+PAGE = "leakage_report.html"
 COVERAGE = "coverage.json"
 SOURCE_PREFIX = "source:"
 NOT_LABELS = {*KEYS, "label_end_date", "label_status", "label_version"}
+Judged = tuple[Coverage, list[Finding]]
 
 
 def check_tables(ctx: RunContext) -> StageOutput:
-    """Judge splits, files, dates and label status.
+    """Judge splits, files, dates, label status and raw tables.
 
     Raises:
         ContractError: nothing to judge.
         LeakageError: with every finding; the stage has no manifest then.
     """
     ingest, labels = ctx.read("ingest"), ctx.read("labels")
+    limits = ctx.settings.leakage
 
-    def make(out: Out) -> None:
+    def judge() -> Judged:
         tables = tables_of(ctx, ingest, labels)
-        _report(out, *leakage.require_no_leakage_tables(tables, ctx.settings.leakage))
+        raw, skipped = inputs.raw_set_of(ctx.settings.source, ctx.settings.place.source, limits.raw.sample_rows)
+        coverage, found = leakage.judge_tables(tables, limits, raw)
+        return replace(coverage, not_judged={**coverage.not_judged, **skipped}), found
 
-    return ctx.produce("check_tables", make, inputs=[ingest, labels])
+    return publish(ctx, "check_tables", judge, [ingest, labels], leak_plots.of_tables)
 
 
 def check_features(ctx: RunContext) -> StageOutput:
-    """Judge features against labels, lineage and splits.
+    """Judge features against labels, lineage, splits and the way they were made.
 
     Raises:
         ContractError: nothing to judge, or the artefacts do not hold the same rows.
         LeakageError: with every finding; the stage has no manifest then.
     """
-    labels, features = ctx.read("labels"), ctx.read("features")
+    ingest, labels, features = ctx.read("ingest"), ctx.read("labels"), ctx.read("features")
+
+    def judge() -> Judged:
+        frame = frame_of(ctx.settings, ingest, labels, features)
+        judged = leakage.judge_frame(frame, ctx.settings.leakage)
+        return with_feature_checks(judged, frame, features, ctx.settings.features.checks)
+
+    return publish(ctx, "check_features", judge, [ingest, labels, features], leak_plots.of_frame)
+
+
+def publish(
+    ctx: RunContext,
+    stage: str,
+    judge: Callable[[], Judged],
+    stages: Sequence[StageOutput],
+    draw: Callable[..., dict[str, str]],
+) -> StageOutput:
+    """Judge, write the report, and refuse to finish when a finding stops the run.
+
+    The report of a run that was stopped lies under ``work/``: a stage without a manifest has no outputs.
+    """
+    seen = leak_acks.acknowledged(ctx.objects, ctx.settings.config_hash)
 
     def make(out: Out) -> None:
-        frame = frame_of(ctx.settings, labels, features)
-        _report(out, *leakage.require_no_leakage_frame(frame, ctx.settings.leakage))
+        coverage, found = judge()
+        pictures = draw(coverage.measures, ctx.settings.leakage)
+        page = leak_report.page(coverage, found, seen, pictures).encode()
+        if any(f.verdict in leakage.STOPS for f in found):
+            ctx.objects.put(f"work/{ctx.dataset}/{ctx.logical_date}/{stage}/{PAGE}", page)
+        leakage.require_no_leakage(coverage.name, found)
+        out.path(PAGE).write_bytes(page)
+        _report(out, coverage, found, seen)
 
-    return ctx.produce("check_features", make, inputs=[labels, features])
+    return ctx.produce(stage, make, inputs=stages, sources={"acknowledged": leak_acks.state_of(seen)})
 
 
 def tables_of(ctx: RunContext, ingest: StageOutput, labels: StageOutput) -> TableSet:
@@ -84,10 +119,12 @@ def tables_of(ctx: RunContext, ingest: StageOutput, labels: StageOutput) -> Tabl
         listed_files=dict(zip(listed["path"], listed["sha256"], strict=True)),
         outputs=tuple(ingest.names()),
         columns=_columns(ingest),
+        declared_rates=inputs.declared_rates_of(ctx.settings, inputs.dates_of(labels)),
+        bookings=inputs.bookings_of(ingest),
     )
 
 
-def frame_of(settings: Settings, labels: StageOutput, features: StageOutput) -> TrainingFrame:
+def frame_of(settings: Settings, ingest: StageOutput, labels: StageOutput, features: StageOutput) -> TrainingFrame:
     """Everything ``check_features`` judges.
 
     Raises:
@@ -98,7 +135,8 @@ def frame_of(settings: Settings, labels: StageOutput, features: StageOutput) -> 
     raw = pl.read_parquet(features.path("feature_matrix.parquet"))
     scaled = pl.read_parquet(features.path("x_norm.parquet"))
     sequences = pl.read_parquet(features.path("sequences.parquet"), columns=[*KEYS, "asof_gap"])
-    rows = pl.read_parquet(labels.path("split_assignment.parquet"), columns=KEYS)
+    dates = inputs.dates_of(labels)
+    rows = dates.select(KEYS)
     for name, table in (("feature_matrix", raw), ("x_norm", scaled), ("sequences", sequences)):
         if not table.select(KEYS).equals(rows):
             raise ContractError(f"{name}: expected the {len(rows)} rows of split_assignment in order, found others")
@@ -106,7 +144,7 @@ def frame_of(settings: Settings, labels: StageOutput, features: StageOutput) -> 
     labelled = rows.join(table, on=KEYS, how="left", maintain_order="left")
     return TrainingFrame(
         name=f"{features.manifest.dataset} {features.manifest.logical_date} features",
-        keys=raw.select(*KEYS, "split", "part"),
+        keys=raw.select(*KEYS, "split", "part").with_columns(dates["shuffle_key"]),
         raw=raw.select(names).to_numpy(),
         scaled=scaled.select(names).to_numpy(),
         schema=schema,
@@ -116,6 +154,10 @@ def frame_of(settings: Settings, labels: StageOutput, features: StageOutput) -> 
         opened=tuple(features.facts["opened"]),
         min_std=settings.features.min_std,
         clip_z=settings.features.clip_z,
+        raw_columns=None if settings.source.generator else settings.source.raw,
+        rechecks=inputs.rechecks_of(features),
+        holdings=inputs.holdings_of(ingest, dates, raw),
+        absent=dict(ingest.facts["unavailable"]),
     )
 
 
@@ -153,16 +195,25 @@ def _columns(ingest: StageOutput) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def _report(out: Out, coverage: Coverage, found: Sequence[Finding]) -> None:
-    rows = [{**asdict(f), "n": coverage.rows} for f in found]
-    out.path(REPORT).write_text(json.dumps(rows, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    body = {**asdict(coverage), "checks": list(coverage.checks), "labels": list(coverage.labels)}
-    out.path(COVERAGE).write_text(json.dumps(body, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+def _report(out: Out, coverage: Coverage, found: Sequence[Finding], seen: leak_acks.Acks) -> None:
+    opened = leak_acks.open_warnings(found, seen)
+    rows = [{**asdict(f), "n": coverage.rows, "acknowledged": f.verdict == "WARN" and f not in opened} for f in found]
+    out.path(REPORT).write_text(_json(rows), encoding="utf-8")
+    out.path(COVERAGE).write_text(_json(asdict(coverage)), encoding="utf-8")
     out.facts.update(
-        warnings=[f"{f.check} {f.column}" + (f" against {f.label}" if f.label else "") for f in found],
+        warnings=[_short(f) for f in found],
+        open_warnings=[_short(f) for f in opened],
         checks=len(coverage.checks),
         labels=list(coverage.labels),
         not_judged=dict(coverage.not_judged),
         columns=coverage.columns,
         rows=coverage.rows,
     )
+
+
+def _short(f: Finding) -> str:
+    return f"{f.check} {f.column}" + (f" against {f.label}" if f.label else "")
+
+
+def _json(body: object) -> str:
+    return json.dumps(body, indent=1, sort_keys=True, allow_nan=False) + "\n"

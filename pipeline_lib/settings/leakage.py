@@ -37,6 +37,8 @@ class Lineage(Section):
     """Columns written after the fact, or the label itself."""
     identifier_columns: list[str]
     """Columns that are keys and never values."""
+    backends: list[str] = Field(min_length=1)
+    """What may compute a group; another one is a silent fallback (L27)."""
 
 
 class Copies(Section):
@@ -146,6 +148,8 @@ class Support(Section):
     """AUC of one column minus out-of-fold AUC of a model of all other columns."""
     model_rows: int = Field(ge=100)
     model_trees: int = Field(ge=1)
+    model_positives: int = Field(ge=1)
+    """Rows of the rarer class below which a model of all others cannot show what it could do."""
 
 
 class Scores(Section):

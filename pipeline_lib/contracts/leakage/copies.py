@@ -43,7 +43,7 @@ def same_values(view: LabelView, limits: Leakage) -> Iterator[Finding]:
 
 def near_copy_by_correlation(view: LabelView, limits: Leakage) -> Iterator[Finding]:
     """L10 (L01 for binary labels): the largest of |Pearson|, |Spearman| and, for classes, the correlation ratio."""
-    best, named = _correlations(view)
+    best, named = correlations(view)
     own = limits.copies
     check = "L01" if view.kind == "binary" else "L10"
     for i in np.flatnonzero(best >= own.warn_correlation):
@@ -89,7 +89,7 @@ def explains_the_label(view: LabelView, limits: Leakage) -> Iterator[Finding]:
         yield finding(check, view.names[i], "I(x; y) / H(y)", value, limit, message, label=view.name)
 
 
-def _correlations(view: LabelView) -> tuple[Floats, list[str]]:
+def correlations(view: LabelView) -> tuple[Floats, list[str]]:
     """Per feature the largest statistic and its name."""
     if view.kind == "multiclass":
         options = {"correlation ratio": correlation_ratio(view.values, view.classes)}

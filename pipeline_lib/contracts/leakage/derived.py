@@ -26,11 +26,42 @@ def rebuilds_the_label(view: LabelView, limits: Leakage) -> Iterator[Finding]:
     models = out_of_fold(binned, values, target, view.fold[at], own.tree_depth, own.tree_bins)
     for model, predicted in zip(("tree", "least squares"), models, strict=True):
         score = _score(view.kind, target, predicted)
-        if score >= limit:
+        if view.name == own.segment_task and score >= own.fail_segment_f1:
+            message = f"a {model} finds the segment: it or a proxy is among the inputs; disable the task"
+            limit_f1 = own.fail_segment_f1
+            yield finding(
+                "L29", _strongest(view, at, target), f"{model} {name}", score, limit_f1, message, label=view.name
+            )
+        elif score >= limit:
             message = f"a {model} of depth {own.tree_depth} over all features rebuilds the label"
             message = message if model == "tree" else "a linear function of the features rebuilds the label"
             columns = _strongest(view, at, target)
             yield finding("L05", columns, f"{model} {name}", score, limit, message, label=view.name)
+
+
+def one_group_is_enough(view: LabelView, limits: Leakage) -> Iterator[Finding]:
+    """L12: the columns of one group alone rank a binary label as well as only a leak does (cross-validated AUC)."""
+    if view.kind != "binary" or len(set(view.groups)) < 2:
+        return
+    at = spread(np.arange(len(view.y)), limits.derived.tree_rows)
+    target, _, _ = _target(view, at, limits)
+    if target is None or _tree_auc(view, at, target, np.arange(len(view.names)), limits) < limits.scores.group_auc:
+        return  # a part cannot do clearly better than the whole
+    groups = np.array(view.groups)
+    for name in dict.fromkeys(view.groups):
+        score = _tree_auc(view, at, target, np.flatnonzero(groups == name), limits)
+        if score >= limits.scores.group_auc:
+            message = "one group of features alone gives the label"
+            limit = limits.scores.group_auc
+            yield finding("L12", f"group {name}", "AUC of one group", score, limit, message, label=view.name)
+
+
+def _tree_auc(view: LabelView, at: Ints, target: Floats, columns: Ints, limits: Leakage) -> float:
+    own = limits.derived
+    values = view.values[np.ix_(at, columns)]
+    binned = quantile_bins(ranks(values), own.tree_bins)
+    tree, _ = out_of_fold(binned, values, target, view.fold[at], own.tree_depth, own.tree_bins)
+    return float(auc(ranks(tree), target)[0, 0])
 
 
 def _target(view: LabelView, at: Ints, limits: Leakage) -> tuple[Floats | None, str, float]:

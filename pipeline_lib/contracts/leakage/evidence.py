@@ -31,6 +31,8 @@ class LabelView:
     """Features [n, F], NaN as a value below all others."""
     ranked: Floats
     """Average ranks [n, F]."""
+    undefined: npt.NDArray[np.bool_]
+    """Where the feature is NaN [n, F]."""
     y: Floats
     """The label [n]."""
     classes: Floats
@@ -38,6 +40,8 @@ class LabelView:
     class_names: list[str]
     fold: Ints
     """Cross-validation fold by customer [n]."""
+    groups: tuple[str, ...] = ()
+    """Feature group of every feature [F]; empty when there are none."""
 
     def label_of(self, k: int) -> str:
         return self.name if self.kind == "binary" else f"{self.name}={self.class_names[k]}"
@@ -49,6 +53,7 @@ def views(frame: TrainingFrame, limits: Leakage, skipped: dict[str, str]) -> Ite
     ``skipped`` receives what is not judged on purpose: inactive tasks and classes too rare.
     """
     train = spread(frame.rows_of("train"), limits.sample_rows)
+    groups = tuple(column["group"] for column in frame.schema["columns"])
     prepared: dict[bytes, tuple[Floats, Floats]] = {}
     for name, kind, y in _labels(frame, skipped):
         at = train[~np.isnan(y[train])]
@@ -64,7 +69,8 @@ def views(frame: TrainingFrame, limits: Leakage, skipped: dict[str, str]) -> Ite
         values, ranked = prepared[at.tobytes()]
         shown, hot = _classes(name, kind, y[at], limits.min_class_rows, skipped)
         folds = customer_folds(frame, at, limits.derived.folds)
-        yield LabelView(name, kind, frame.features, values, ranked, y[at], hot, shown, folds)
+        undefined = np.isnan(frame.raw[at])
+        yield LabelView(name, kind, frame.features, values, ranked, undefined, y[at], hot, shown, folds, groups)
 
 
 def spread(rows: Ints, most: int) -> Ints:

@@ -7,6 +7,7 @@ from datetime import date
 from hashlib import sha256
 
 import numpy as np
+import polars as pl
 
 from pipeline_lib.contracts.leakage.frames import TrainingFrame
 from pipeline_lib.contracts.leakage.text import Verdict, finding
@@ -16,8 +17,9 @@ from pipeline_lib.settings.leakage import Leakage
 
 def fitted_on_train(frame: TrainingFrame, limits: Leakage) -> Iterator[Finding]:
     """L09: the fingerprint of everything fitted is that of the train rows."""
-    claimed, train = frame.schema["fitted_on"], frame.rows_of("train")
-    keys = frame.keys[train].select("customer_key", "cutoff_date").sort("customer_key", "cutoff_date")
+    claimed = frame.schema["fitted_on"]
+    train = _first_customers(frame.keys[frame.rows_of("train")], claimed.get("customers"))
+    keys = train.select("customer_key", "cutoff_date").sort("customer_key", "cutoff_date")
     found = {
         "split": "train",
         "rows": len(train),
@@ -84,6 +86,16 @@ def columns_are_alive(frame: TrainingFrame, limits: Leakage) -> Iterator[Finding
             yield finding("L13", column["name"], "share of the top value", top, limit, message, verdict=verdict)
 
 
+def groups_say_something(frame: TrainingFrame, limits: Leakage) -> Iterator[Finding]:
+    """L13: a group of which no column varies on train says nothing about anything: AUC exactly one half."""
+    train = frame.raw[frame.rows_of("train")]
+    for group in frame.schema.get("groups", ()):
+        block = train[:, group["start"] : group["end"]]
+        if block.size and ((block == block[0]) | (np.isnan(block) & np.isnan(block[0]))).all():
+            message = "every column of the group is constant on train"
+            yield finding("L13", group["name"], "AUC of the group", 0.5, "not exactly 0.5", message, verdict="WARN")
+
+
 def sequences_end_at_cutoff(frame: TrainingFrame, limits: Leakage) -> Iterator[Finding]:
     """L06: no step of a sequence lies after the cutoff."""
     late = int((frame.asof_gap < 0).sum())
@@ -91,3 +103,11 @@ def sequences_end_at_cutoff(frame: TrainingFrame, limits: Leakage) -> Iterator[F
         worst = float(frame.asof_gap.min())
         message = f"{late} rows have a step after their cutoff, the worst {-worst:.0f} days"
         yield finding("L06", "asof_gap", "smallest days to the cutoff", worst, ">= 0", message)
+
+
+def _first_customers(train: pl.DataFrame, most: int | None) -> pl.DataFrame:
+    """The rows of the ``most`` train customers who come first in the order of the hash; all when not said."""
+    if most is None or most >= train["customer_key"].n_unique() or "shuffle_key" not in train.columns:
+        return train
+    order = train.select("shuffle_key", "customer_key").unique().sort("shuffle_key", "customer_key").head(most)
+    return train.join(order, on="customer_key", how="semi")

@@ -25,7 +25,7 @@ def sources_are_allowed(frame: TrainingFrame, limits: Leakage) -> Iterator[Findi
         if not column["lineage"]:
             message = "a feature without lineage cannot be judged"
             yield finding("L25", column["name"], "lineage", "none", "at least one source", message, verdict="UNJUDGED")
-        for source in column["lineage"]:
+        for source in frame.ancestors(column):
             table, _, name = source.partition(".")
             if table in forbidden:
                 check = "L29" if table == SEGMENT else "L25"

@@ -41,22 +41,30 @@ def rows_do_not_repeat(frame: TrainingFrame, limits: Leakage) -> Iterator[Findin
 
 def sides_look_alike(frame: TrainingFrame, limits: Leakage) -> Iterator[Finding]:
     """L02: at one cutoff, features cannot tell train customers from test customers (cross-validated AUC)."""
+    found = adversarial_auc(frame, limits)
+    if found is None:
+        return
+    value, noise = found
+    if value > limits.order.warn_auc and value - 0.5 > noise:
+        failed = value > limits.order.fail_auc
+        limit, verdict = graded(failed, limits.order.fail_auc, limits.order.warn_auc)
+        message = "train customers and test customers at one cutoff differ"
+        yield finding("L02", "split", "adversarial AUC", value, limit, message, verdict=verdict)
+
+
+def adversarial_auc(frame: TrainingFrame, limits: Leakage) -> tuple[float, float] | None:
+    """Cross-validated AUC of train against test customers at one cutoff, and how far chance moves it; None: too few."""
     seen, unseen = frame.rows_of("test_seen"), frame.rows_of("test")
     if min(len(seen), len(unseen)) < limits.min_rows:
-        return
+        return None
     rows = np.sort(np.concatenate([spread(seen, limits.derived.tree_rows), unseen]))
     y = np.isin(rows, unseen).astype(np.float64)[:, None]
     x = without_nan(frame.raw[rows])
     binned = quantile_bins(ranks(x), limits.derived.tree_bins)
     folds = customer_folds(frame, rows, limits.derived.folds)
     tree, _ = out_of_fold(binned, x, y, folds, 3, limits.derived.tree_bins)
-    value = float(auc(ranks(tree), y)[0, 0])
     noise = limits.noise_z * auc_error(int(y.sum()), int(len(y) - y.sum()))
-    if value > limits.order.warn_auc and value - 0.5 > noise:
-        failed = value > limits.order.fail_auc
-        limit, verdict = graded(failed, limits.order.fail_auc, limits.order.warn_auc)
-        message = f"{len(seen)} train customers and {len(unseen)} test customers at one cutoff differ"
-        yield finding("L02", "split", "adversarial AUC", value, limit, message, verdict=verdict)
+    return float(auc(ranks(tree), y)[0, 0]), noise
 
 
 def _fingerprints(frame: TrainingFrame, split: str, decimals: int, min_distinct: int) -> list[bytes]:

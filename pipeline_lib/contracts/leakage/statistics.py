@@ -107,3 +107,23 @@ def _standard(x: Floats) -> Floats:
     out: Floats = np.zeros_like(centred)
     np.divide(centred, scale, out=out, where=scale > 1e-12 * (1 + np.abs(x).max(axis=0)))
     return out
+
+
+def psi(before: Floats, after: Floats, bins: int) -> float:
+    """Population stability index over quantile bins of ``before``, undefined values a bin of their own [>= 0].
+
+    Half a row is added to every bin, so that an empty one counts without being infinite.
+    """
+    known = np.sort(before[~np.isnan(before)])
+    if not len(known) or not len(after):
+        return 0.0
+    edges = np.unique(known[(np.arange(1, bins) * len(known)) // bins])
+
+    def shares(values: Floats) -> Floats:
+        place = np.where(np.isnan(values), len(edges) + 1, np.searchsorted(edges, values, side="left"))
+        counts = np.bincount(place, minlength=len(edges) + 2) + 0.5
+        share: Floats = counts / counts.sum()
+        return share
+
+    a, b = shares(before), shares(after)
+    return float(((b - a) * np.log(b / a)).sum())

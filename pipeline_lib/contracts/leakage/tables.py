@@ -88,13 +88,28 @@ def few_absent_customers(t: TableSet, limits: Leakage) -> Iterator[Finding]:
         yield finding("L19", "label_status", "share absent", share, limit, message, verdict="WARN")
 
 
+def windows_end_at_the_next_stamp(t: TableSet, limits: Leakage) -> Iterator[Finding]:
+    """L19: every label window ends at the snapshot that follows its cutoff, never across a gap of the panel."""
+    stamps = sorted(date.fromisoformat(_stem(file.name)) for file in t.snapshots)
+    following = dict(zip(stamps, stamps[1:], strict=False))
+    ends = t.labels.filter(pl.col("label_status") == "mature").select("cutoff_date", "label_end_date").unique()
+    for cutoff, end in ends.sort("cutoff_date", "label_end_date").iter_rows():
+        if following.get(cutoff) != end:
+            message = f"the window of cutoff {cutoff} spans a gap or ends between snapshots"
+            limit = str(following.get(cutoff, "a snapshot after the cutoff"))
+            yield finding("L19", "label_end_date", "end of the window", str(end), limit, message)
+
+
 def no_panel_jump(t: TableSet, limits: Leakage) -> Iterator[Finding]:
-    """L20: the number of customers changes slowly from snapshot to snapshot."""
+    """L20: the number of customers changes slowly from snapshot to snapshot, above all around a train cutoff."""
     limit = limits.tables.warn_panel_jump
+    cutoffs = {str(day) for day in t.splits.filter(pl.col("split") == "train")["cutoff_date"].unique()}
     for before, after in zip(t.snapshots, t.snapshots[1:], strict=False):
         change = abs(after.rows - before.rows) / max(before.rows, 1)
         if change > limit:
+            beside = sorted({_stem(before.name), _stem(after.name)} & cutoffs)
             message = f"{before.rows} rows before, {after.rows} rows then: a cutoff beside it sees another bank"
+            message += f"; train cutoffs within a month: {', '.join(beside) or 'none'}"
             yield finding("L20", after.name, "change of rows", change, limit, message, verdict="WARN")
 
 

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
 
 from pipeline_lib.records import Finding
 
 Verdict = Literal["FAIL", "WARN", "UNJUDGED"]
+
+
+def ids_of(rule: Callable[..., Any]) -> tuple[str, ...]:
+    """Ids of the catalogue that a rule's docstring begins with: ``L05, L29: share of ...``."""
+    return tuple(re.findall(r"[LR]\d\d", (rule.__doc__ or "").split(":")[0]))
+
+
+def rules_of(rules: Iterable[Callable[..., Any]]) -> dict[str, tuple[str, ...]]:
+    return {rule.__name__: ids_of(rule) for rule in rules}
 
 
 def number(value: float) -> str:

@@ -53,7 +53,7 @@ def small_run(home: Path) -> RunContext:
 
 def clean_twins(ctx: RunContext) -> tuple[TableSet, TrainingFrame]:
     ingest, labels, features = (ctx.read(stage) for stage in ("ingest", "labels", "features"))
-    return tables_of(ctx, ingest, labels), frame_of(ctx.settings, labels, features)
+    return tables_of(ctx, ingest, labels), frame_of(ctx.settings, ingest, labels, features)
 
 
 def judge_plants(tables: TableSet, frame: TrainingFrame, limits: Leakage) -> list[PlantResult]:
