@@ -15,6 +15,7 @@ from pipeline_lib.contracts.tables import product_column
 from pipeline_lib.features.ball import norm
 from pipeline_lib.features.columns import CATEGORY, EVENT, SNAPSHOT, Column, Floats, Kind, Values, nan_where
 from pipeline_lib.features.generator import Arrays, Generator, GroupUnavailable, Shape
+from pipeline_lib.features.hierarchy_spend import leaf_of
 from pipeline_lib.features.inputs import usable_categories
 from pipeline_lib.features.material import Material
 from pipeline_lib.features.stream import LOOKBACK_DAYS
@@ -70,13 +71,11 @@ def graph_stats(shape: Shape, policy: Features) -> Generator:
 
 def edges_of(m: Material, shape: Shape, scale: float) -> csr_array:
     """Edge weights [R, products + categories]; those to categories are divided by ``scale``."""
-    place = np.full(int(shape.categories["mcc_idx"].max() or 0) + 1, -1, dtype=np.int64)  # type: ignore[arg-type]
-    known = usable_categories(shape.categories)["mcc_idx"].to_numpy()
-    place[known] = np.arange(len(known))
-    used = m.category_use.select("row_id", "mcc_idx", "n_year").filter(pl.col("mcc_idx").is_in(known.tolist()))
-    weight = np.log1p(used["n_year"].to_numpy()) / scale
-    at = (used["row_id"].to_numpy(), place[used["mcc_idx"].to_numpy()])
-    categories = coo_array((weight, at), shape=(len(m), len(known)))
+    row, mcc, count = (m.category_use[name].cast(pl.Int64).to_numpy() for name in ("row_id", "mcc_idx", "n_year"))
+    leaf = leaf_of(shape.categories)[mcc]
+    known = leaf >= 0
+    size = (len(m), len(usable_categories(shape.categories)))
+    categories = coo_array((np.log1p(count[known]) / scale, (row[known], leaf[known])), shape=size)
     out = csr_array(hstack([csr_array(m.history.held_now.astype(np.float64)), categories]))
     out.sort_indices()
     return out

@@ -38,7 +38,7 @@ def generator(shape: Shape, policy: Features) -> Generator:
     own = policy.mixture
 
     def fit(m: Material, made: Values) -> Arrays:
-        inputs = fit_inputs(made, own)
+        inputs = fit_inputs(made, own, policy.heavy_tails)
         z, missing = standardised(made, inputs, own)
         known = np.flatnonzero(missing <= own.cold_share)
         picked = known[:: max(1, -(-len(known) // own.fit_rows))]

@@ -12,6 +12,8 @@ import numpy as np
 
 from pipeline_lib.features.columns import Floats, Values, ratio
 from pipeline_lib.features.generator import Arrays, GroupUnavailable, packed, unpacked
+from pipeline_lib.features.heavy_tails import heavy_tailed
+from pipeline_lib.settings.feature_groups.assembly import HeavyTails
 from pipeline_lib.settings.feature_groups.mixture import Mixture
 
 AFTER = (
@@ -31,7 +33,6 @@ INPUTS = (
     "age", "income",
     "num_products", "total_acquisitions", "total_churns", "product_diversity", "tenure_months",
 )  # fmt: skip
-_HEAVY_SKEW = 2.0
 
 
 def sources_of(names: Sequence[str]) -> list[str]:
@@ -39,7 +40,7 @@ def sources_of(names: Sequence[str]) -> list[str]:
     return [*names, *sorted({PER_MONTH[name] for name in names if name in PER_MONTH})]
 
 
-def fit_inputs(made: Values, own: Mixture) -> Arrays:
+def fit_inputs(made: Values, own: Mixture, heavy: HeavyTails) -> Arrays:
     """Names, log flags, means and standard deviations [D] of the inputs that exist and are continuous on train.
 
     Raises:
@@ -52,7 +53,7 @@ def fit_inputs(made: Values, own: Mixture) -> Arrays:
             f"{len(values)} of {len(INPUTS)} inputs exist and are continuous on train ({', '.join(values) or 'none'}), "
             f"expected at least {own.min_inputs}"
         )
-    logged = np.array([_heavy_tailed(column) for column in values.values()])
+    logged = np.array([heavy_tailed(column, heavy) for column in values.values()])
     x = _logged(np.stack(list(values.values()), axis=1), logged)
     return {"inputs": packed(list(values)), "logged": logged, "mean": np.nanmean(x, axis=0), "sd": np.nanstd(x, axis=0)}
 
@@ -75,10 +76,3 @@ def _logged(x: Floats, logged: Floats) -> Floats:
 
 def _distinct(values: Floats) -> int:
     return len(np.unique(values[~np.isnan(values)]))
-
-
-def _heavy_tailed(values: Floats) -> bool:
-    """Never negative on train, and skewed. Source: features.md 12.1."""
-    known = values[~np.isnan(values)]
-    z = (known - known.mean()) / known.std()
-    return bool(known.min() >= 0 and np.mean(z**3) > _HEAVY_SKEW)
