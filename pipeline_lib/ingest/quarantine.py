@@ -51,7 +51,7 @@ def require_few(
             if share > limit:
                 reasons = Counter(bad.get_column("reason").to_list()).most_common()
                 raise SchemaError(
-                    f"{what} {month}: {bad.height} rows refused, share {share:.6f}, limit {limit}",
+                    f"{what} {month}: {bad.height} rows refused, share {share:.6f}, expected at most {limit}",
                     [f"{reason}: {count} rows, first {_place(bad, reason)}" for reason, count in reasons],
                 )
 

@@ -34,7 +34,8 @@ def required_files(folder: Path, names: Sequence[str]) -> list[Path]:
     """
     found = [folder / name for name in names]
     if missing := [path.name for path in found if not path.is_file()]:
-        raise SchemaError(f"{folder.name}/: missing files {missing}, expected {list(names)}")
+        there = sorted(path.name for path in folder.iterdir())
+        raise SchemaError(f"{folder.name}/: missing files {missing}, expected {list(names)}, found {there[:20]}")
     return found
 
 
@@ -45,28 +46,66 @@ def read_parquet(path: Path, columns: Mapping[str, pl.DataType], source: Source)
         SchemaError: the file is missing, cut off or no Parquet file, has no rows, lacks a column, has another type or
             a column that ``raw`` of the source does not declare.
     """
+    schema, declared = parquet_schema(path), source.raw.get(path.stem, {})
+    _require_columns(path.name, list(columns), schema)
+    require_only(path.name, schema, list(declared), f"sources/{source.name}.yaml, raw.{path.stem}")
+    return read_columns(path, columns)
+
+
+def parquet_schema(path: Path) -> Mapping[str, pl.DataType]:
+    """Columns and types of a Parquet file.
+
+    Raises:
+        SchemaError: the file is missing, cut off or no Parquet file.
+    """
     if not path.is_file():
-        raise SchemaError(f"{path.name}: no such file in {path.parent.name}/")
+        raise SchemaError(f"{path.name}: no such file in {path.parent.name}/; expected a Parquet file")
     try:
-        schema = pl.read_parquet_schema(path)
-        _require_columns(path, columns, schema)
-        require_declared(path.name, path.stem, schema, source)
+        return pl.read_parquet_schema(path)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise _unreadable(path, error) from error
+
+
+def read_columns(path: Path, columns: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    """These columns of a Parquet file, with these types.
+
+    Raises:
+        SchemaError: the file cannot be read to its end, has no rows, lacks a column or has another type.
+    """
+    schema = parquet_schema(path)
+    _require_columns(path.name, list(columns), schema)
+    if wrong := [f"{n}: found {schema[n]}, expected {columns[n]}" for n in columns if schema[n] != columns[n]]:
+        raise SchemaError(f"{path.name}: columns of another type", wrong)
+    try:
         rows = pl.read_parquet(path, columns=list(columns))
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise SchemaError(f"{path.name}: not a readable Parquet file ({path.stat().st_size} bytes): {error}") from error
+        raise _unreadable(path, error) from error
     if rows.is_empty():
         raise SchemaError(f"{path.name}: found 0 rows, expected at least 1")
     return rows
 
 
-def require_declared(name: str, table: str, found: Collection[str], source: Source) -> None:
-    """Raises SchemaError when a file has columns of which the source does not say when they are known."""
-    declared = source.raw.get(table, {})
+def require_only(name: str, found: Collection[str], declared: Sequence[str], where: str) -> None:
+    """Raises SchemaError when a file has columns of which nobody has said what they are and when they are known.
+
+    Args:
+        where: the place to say it.
+    """
     if unknown := [column for column in found if column not in declared]:
         raise SchemaError(
-            f"{name}: found undeclared columns {unknown}, expected only {list(declared)}; "
-            f"say in sources/{source.name}.yaml, raw.{table}, what they are and when they are known"
+            f"{name}: found undeclared columns {unknown}, expected only {list(declared)}; declare them in {where}"
         )
+
+
+def _require_columns(name: str, expected: Sequence[str], found: Collection[str]) -> None:
+    if missing := [column for column in expected if column not in found]:
+        raise SchemaError(f"{name}: missing columns {missing}, expected {list(expected)}, found {list(found)}")
+
+
+def _unreadable(path: Path, error: Exception) -> SchemaError:
+    return SchemaError(
+        f"{path.name}: found {path.stat().st_size} bytes, not a readable Parquet file; expected a whole one: {error}"
+    )
 
 
 def require_no_nulls(name: str, rows: pl.DataFrame, columns: list[str]) -> None:
@@ -107,14 +146,6 @@ def require_references(name: str, rows: pl.DataFrame, key: str, known: pl.Series
         raise SchemaError(
             f"{name}: {key} of {at.len()} rows is not in {owner}, first in row {at[0]}; expected a known one"
         )
-
-
-def _require_columns(path: Path, expected: Mapping[str, pl.DataType], found: Mapping[str, pl.DataType]) -> None:
-    if missing := [name for name in expected if name not in found]:
-        raise SchemaError(f"{path.name}: missing columns {missing}, found {list(found)}")
-    wrong = [f"{n}: found {found[n]}, expected {expected[n]}" for n in expected if found[n] != expected[n]]
-    if wrong:
-        raise SchemaError(f"{path.name}: columns of another type", wrong)
 
 
 def require_codes(name: str, rows: pl.DataFrame, column: str, known: Sequence[str]) -> None:

@@ -20,6 +20,7 @@ from pipeline_lib.canonical import digest, with_decimals
 from pipeline_lib.errors import SettingsError
 from pipeline_lib.settings.audit import Audit
 from pipeline_lib.settings.base import Section
+from pipeline_lib.settings.benchmark import Benchmark
 from pipeline_lib.settings.compliance import Compliance
 from pipeline_lib.settings.data import Data
 from pipeline_lib.settings.distillation import Distillation
@@ -39,7 +40,7 @@ from pipeline_lib.settings.teacher import Teacher
 _S = TypeVar("_S", bound=Section)
 CONFIG = Path(__file__).resolve().parent.parent / "config"
 
-__all__ = ["CONFIG", "Place", "Settings", "load", "source_names"]
+__all__ = ["CONFIG", "Place", "Settings", "benchmark_names", "load", "load_benchmark", "source_names"]
 
 
 class Settings(Section):
@@ -116,6 +117,22 @@ def _require_known_sections(layers: list[tuple[str, dict[str, Any]]]) -> None:
     for file, layer in layers:
         if unknown := sorted(layer.keys() - set(known)):
             raise SettingsError(f"{file}: overrides of unknown sections {unknown}; known: {', '.join(known)}")
+
+
+def load_benchmark(name: str) -> Benchmark:
+    """What a benchmark set holds.
+
+    Raises:
+        SettingsError: naming file and key, what was found and what was expected.
+    """
+    if name not in benchmark_names():
+        raise SettingsError(f"no benchmark named {name!r}; config/benchmarks has {', '.join(benchmark_names())}")
+    file = f"benchmarks/{name}.yaml"
+    return _checked(Benchmark, {**_read(CONFIG / file), "name": name}, file)
+
+
+def benchmark_names() -> list[str]:
+    return sorted(path.stem for path in (CONFIG / "benchmarks").glob("*.yaml"))
 
 
 def source_names() -> list[str]:

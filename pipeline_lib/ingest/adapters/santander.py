@@ -14,6 +14,7 @@ from pathlib import Path
 import duckdb
 import polars as pl
 
+from pipeline_lib.business_time import utc_now
 from pipeline_lib.contracts.tables import PROFILE, QUARANTINE, product_column
 from pipeline_lib.errors import SchemaError
 from pipeline_lib.ingest import readers
@@ -79,7 +80,7 @@ def _require_header(path: Path) -> None:
     try:
         header = line.decode("utf-8-sig").rstrip("\r\n")
     except UnicodeDecodeError as error:
-        raise SchemaError(f"{path.name}: the header is not UTF-8: {error}") from None
+        raise SchemaError(f"{path.name}: the header is not UTF-8 as expected: found {error}") from None
     names = [name.strip('"') for name in header.split(",")]
     if names != RAW_COLUMNS:
         missing = [n for n in RAW_COLUMNS if n not in names]
@@ -118,14 +119,19 @@ def _split_by_month(duck: Duck, path: Path, folder: Path, out: SourceTables) -> 
 
 
 def _day(path: Path, stamp: str, part: Path) -> date:
-    try:
-        day = date.fromisoformat(stamp)
-    except ValueError:
+    today, day = utc_now().date(), _date(stamp)
+    if day is None or day > today:
         lines = pl.read_parquet(part, columns=["line_no"], hive_partitioning=False).get_column("line_no").sort()
-        raise SchemaError(
-            f"{path.name}: fecha_dato in line {lines[0]} is {stamp!r}, expected a date like 2015-01-28"
-        ) from None
+        found, expected = f"fecha_dato in line {lines[0]} is {stamp!r}", "expected a date like 2015-01-28"
+        raise SchemaError(f"{path.name}: {found}, {expected}, not after {today}")
     return day
+
+
+def _date(text: str) -> date | None:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        return None
 
 
 def _add_month(duck: Duck, source: Source, day: date, paths: list[Path], out: SourceTables) -> None:

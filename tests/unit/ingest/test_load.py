@@ -286,7 +286,9 @@ def test_event_of_a_stranger_is_refused_and_too_many_stop_the_load(golden_bank: 
     bank = replace(golden_bank, events=events)
     with pytest.raises(SchemaError) as caught:
         ingest(load_bank(bank))
-    assert caught.value.message.startswith("transaction_event 2015-05: 1 rows refused, share 0.050000, limit 0.0001;")
+    assert caught.value.message.startswith(
+        "transaction_event 2015-05: 1 rows refused, share 0.050000, expected at most 0.0001;"
+    )
     assert caught.value.findings == (f"the customer is in no snapshot: 1 rows, first event e{len(events) - 1:04d}",)
     stage = ingest(load_bank(bank, data={"max_quarantine_share": 0.05}))
     rows = pl.read_parquet(stage.path("quarantine_row.parquet"))

@@ -152,7 +152,9 @@ def context(make_settings: Callable[..., Settings], folder: Path, **data: Any) -
 def test_more_refused_rows_than_the_policy_allows_fail_the_load(make_settings: Callable[..., Settings]) -> None:
     with pytest.raises(SchemaError) as caught:
         ingest(context(make_settings, ASSETS / "all_dirt"))
-    assert caught.value.message.startswith("customer_snapshot 2015-01: 3 rows refused, share 0.200000, limit 0.0001;")
+    assert caught.value.message.startswith(
+        "customer_snapshot 2015-01: 3 rows refused, share 0.200000, expected at most 0.0001;"
+    )
     reason = "conflicting rows for one customer and month: 2 rows, first all_dirt.csv line 14"
     assert reason in caught.value.findings
 
