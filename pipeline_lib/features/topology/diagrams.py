@@ -12,9 +12,11 @@ import numpy as np
 from pipeline_lib.features.columns import Floats, nan_where
 from pipeline_lib.features.generator import Arrays
 from pipeline_lib.features.stream import Window
-from pipeline_lib.features.topology.bars import Bars, statistics
+from pipeline_lib.features.topology.bars import STATISTICS, Bars, statistics
 from pipeline_lib.features.topology.cloud import LOOP_POINTS, MIN_POINTS, Ints, Singles, clouds, sampled
 from pipeline_lib.features.topology.rips import persistence
+
+KEYS = tuple(f"h{dimension}_{statistic}" for dimension in (0, 1) for statistic in STATISTICS)
 
 
 @dataclass(frozen=True)
@@ -29,13 +31,10 @@ class Diagrams:
         return Diagrams(self.events, self.h0.normalised(scale), self.h1.normalised(scale))
 
     def statistics(self) -> dict[str, Floats]:
-        """``h0_entropy`` to ``h1_median`` [R]; NaN with too few events."""
-        parts = ((0, self.h0, MIN_POINTS), (1, self.h1, LOOP_POINTS))
-        return {
-            f"h{dimension}_{name}": nan_where(self.events < least, values)
-            for dimension, bars, least in parts
-            for name, values in statistics(bars).items()
-        }
+        """``KEYS`` [R]; NaN with too few events."""
+        parts = ((self.h0, MIN_POINTS), (self.h1, LOOP_POINTS))
+        values = [nan_where(self.events < least, value) for bars, least in parts for value in statistics(bars).values()]
+        return dict(zip(KEYS, values, strict=True))
 
     def listed(self, most: int) -> tuple[Ints, Singles]:
         """Offsets [R + 1] and (birth, death, dimension) [K, 3], by row, dimension, the longest first, then birth.

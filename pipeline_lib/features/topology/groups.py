@@ -6,7 +6,7 @@ A block of rows is computed at a time, so memory does not grow with their number
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from time import monotonic
 from typing import Literal
 
@@ -18,10 +18,9 @@ from pipeline_lib.features.material import Material
 from pipeline_lib.features.series.blocks import in_blocks, joined, stream_of
 from pipeline_lib.features.stream import Stream, Window
 from pipeline_lib.features.topology import phase
-from pipeline_lib.features.topology.bars import STATISTICS
 from pipeline_lib.features.topology.cloud import Ints, Singles, fit_scales
 from pipeline_lib.features.topology.cohorts import activity_cuts, levels, medians
-from pipeline_lib.features.topology.diagrams import Diagrams, raw_diagrams
+from pipeline_lib.features.topology.diagrams import KEYS, Diagrams, raw_diagrams
 from pipeline_lib.settings.feature_groups.topology import Span
 from pipeline_lib.settings.features import Features
 
@@ -53,7 +52,7 @@ def phase_transition(shape: Shape, policy: Features) -> Generator:
         return joined([phase.columns(halves(stream, learnt), learnt, own.half_points) for _, stream in blocks])
 
     def fit(m: Material, made: Values) -> Arrays:
-        stream = stream_of(_fit_rows(m, own.fit_rows))
+        stream = stream_of(m).at(_fit_rows(len(m), own.fit_rows))
         learnt = fit_scales(_spending(stream, own.long).events)
         raw = halves(stream, learnt)
         if not len(raw.deaths()):
@@ -83,7 +82,8 @@ def blocks(m: Material, learnt: Arrays, policy: Features, name: Name) -> Iterato
         found = raw.normalised(float(learnt["scale"][0]))
         cohort = levels(m.profile[rows], found.events, learnt["activity_cuts"], policy.age_cuts)
         usual = learnt["cohort_median"][tuple(cohort.T)]
-        yield _values(name, found.statistics(), usual), found
+        values, copies = _values(name, found.statistics(), usual), _copies(name, learnt["cohort_median"])
+        yield {key: value for key, value in values.items() if key not in copies}, found
 
 
 def _tda(name: Name, policy: Features) -> Generator:
@@ -93,28 +93,31 @@ def _tda(name: Name, policy: Features) -> Generator:
         return joined([values for values, _ in blocks(m, learnt, policy, name)])
 
     def fit(m: Material, made: Values) -> Arrays:
-        m = _fit_rows(m, own.fit_rows)
-        window = _spending(stream_of(m), span)
+        rows = _fit_rows(len(m), own.fit_rows)
+        window = _spending(stream_of(m).at(rows), span)
         learnt = fit_scales(window.events)
         raw = raw_diagrams(window, span.max_points, learnt)
         if not len(raw.h0.death):
             raise GroupUnavailable(_NOTHING)
         scale = float(np.quantile(raw.h0.death, SCALE_QUANTILE))
         cuts = activity_cuts(raw.events)
-        cohort = levels(m.profile, raw.events, cuts, policy.age_cuts)
+        cohort = levels(m.profile[rows], raw.events, cuts, policy.age_cuts)
         local = np.stack(list(raw.normalised(scale).statistics().values()), axis=1)
         usual = medians(cohort, local, own.cohort_min_rows, policy.age_cuts)
         return {**learnt, "scale": np.array([scale]), "activity_cuts": cuts, "cohort_median": usual}
 
-    return Generator(_columns(name, span), make, fit, backend="ripser")
+    def kept(learnt: Arrays, known: Mapping[str, Column]) -> tuple[Column, ...]:
+        copies = _copies(name, learnt["cohort_median"])
+        return tuple(column for column in _columns(name, span) if column.name not in copies)
+
+    return Generator(_columns(name, span), make, fit, columns_of=kept, backend="ripser")
 
 
 def _columns(name: Name, span: Span) -> tuple[Column, ...]:
     return tuple(
-        Column(f"tda_{name}_{scope}_h{dimension}_{statistic}", "num", lineage, _SPEND, lookback_days=span.days)
+        Column(f"tda_{name}_{scope}_{key}", "num", lineage, _SPEND, lookback_days=span.days)
         for scope, lineage in (("local", _EVENT), ("global", (*_EVENT, *_COHORT)))
-        for dimension in (0, 1)
-        for statistic in STATISTICS
+        for key in KEYS
     )
 
 
@@ -125,13 +128,19 @@ def _values(name: Name, local: dict[str, Floats], usual: Floats) -> Values:
     return own | compared
 
 
+def _copies(name: Name, usual: Floats) -> set[str]:
+    """Contrasts whose median is the same in every cohort: the local column once more. They leave the schema."""
+    low, high = (reach.reduce(usual.reshape(-1, usual.shape[-1]), axis=0) for reach in (np.fmin, np.fmax))
+    return {f"tda_{name}_global_{key}" for key, same in zip(KEYS, ~(high > low), strict=True) if same}
+
+
 def _spending(stream: Stream, span: Span) -> Window:
     return stream.window(span.days, ("spend",))
 
 
-def _fit_rows(m: Material, most: int) -> Material:
+def _fit_rows(rows: int, most: int) -> Ints:
     """At most so many of the train rows, evenly spread over their order (cutoff, then shuffle key)."""
-    return m.at(np.unique(np.linspace(0, len(m) - 1, min(most, len(m))).astype(np.int64)))
+    return np.unique(np.linspace(0, rows - 1, min(most, rows)).astype(np.int64))
 
 
 def _watched(m: Material, what: str) -> Iterator[tuple[Ints, Stream]]:

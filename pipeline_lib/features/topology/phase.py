@@ -101,7 +101,7 @@ def columns(raw: Halves, learnt: Arrays, half_points: int) -> Values:
     probability = transition_probability(change, float(learnt["tau"][0]))
     direction = (after - before) / (after + before + EPS)
     steps = np.abs(np.diff(raw.quarters, axis=1))
-    frequency = nan_where(np.isnan(steps).any(axis=1), (steps > learnt["step"][0]).mean(axis=1))
+    frequency = np.where(np.isnan(steps), np.nan, steps > learnt["step"][0]).mean(axis=1)
     scores = phase_scores(probability, direction, frequency, raw.quarters)
     ordered = np.sort(scores, axis=1)  # NaN last, so an undefined score makes the ratio undefined
     values = (
@@ -118,7 +118,7 @@ def transition_probability(change: Floats, tau: float) -> Floats:
 def phase_scores(probability: Floats, direction: Floats, frequency: Floats, quarters: Floats) -> Floats:
     """How much each of ``PHASES`` applies [R, 5]; the arg max is the phase's name in reason texts."""
     mean = quarters.mean(axis=1)
-    spread = np.divide(quarters.std(axis=1, ddof=1), mean, out=np.zeros(len(mean)), where=mean > 0)
+    spread = np.divide(quarters.std(axis=1, ddof=1), mean, out=np.zeros(len(mean)), where=mean != 0)
     chaotic = np.minimum(frequency * spread, 1.0)
     grows, shrinks = np.maximum(direction, 0.0), np.maximum(-direction, 0.0)
     return np.stack([1.0 - probability, probability, grows, shrinks, chaotic], axis=1)
