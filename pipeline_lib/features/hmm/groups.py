@@ -147,8 +147,8 @@ def _fit(mode: Mode, m: Material) -> Arrays:
     if not len(sequences):
         raise GroupUnavailable(f"no train row has {mode.common.min_steps} steps to learn {mode.group} from")
     steps = sequences.values[sequences.live.T]
-    known = ~np.isnan(steps).all(axis=0)
-    center, scale = np.zeros(len(known)), np.zeros(len(known))
+    known = np.flatnonzero(~np.isnan(steps).all(axis=0))
+    center, scale = np.zeros(steps.shape[1]), np.zeros(steps.shape[1])
     center[known], scale[known] = np.nanmean(steps[:, known], axis=0), np.nanstd(steps[:, known], axis=0)
     used = np.asarray(scale > MIN_SCALE, dtype=np.bool_)
     if int(used.sum()) < MIN_OBSERVATIONS:

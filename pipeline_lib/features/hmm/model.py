@@ -87,12 +87,12 @@ class Smoothed:
 def smooth(model: Model, sequences: Sequences) -> Smoothed:
     """Forward and backward recursion of every sequence."""
     live = sequences.live
-    density = log_density(model, sequences.by_step, live)
+    density = log_density(model, sequences.by_step)
     return Smoothed(density, _forward(model, density, live), _backward(model, density))
 
 
-def log_density(model: Model, by_step: Floats, live: Bools) -> Floats:
-    """Ln N(observation; state) [T, N, R]; 0 where no step is."""
+def log_density(model: Model, by_step: Floats) -> Floats:
+    """Ln N(observation; state) [T, N, R]; before a sequence's first step it is not read."""
     steps, channels, rows = by_step.shape
     out = np.empty((steps, len(model.start), rows))
     constant = -0.5 * np.log(2.0 * np.pi * model.variance).sum(axis=1)
@@ -100,7 +100,6 @@ def log_density(model: Model, by_step: Floats, live: Bools) -> Floats:
         out[:, i] = constant[i]
         for c in range(channels):
             out[:, i] -= (by_step[:, c] - model.mean[i, c]) ** 2 / (2.0 * model.variance[i, c])
-    out *= live[:, None, :]
     return out
 
 

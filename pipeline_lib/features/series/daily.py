@@ -69,4 +69,5 @@ def permutation_entropy(x: Floats) -> Floats:
     counts = np.bincount(place.ravel(), minlength=len(x) * 8).reshape(len(x), 8)
     share: Floats = counts / code.shape[1]
     total: Floats = (share * np.log(np.where(share > 0, share, 1.0))).sum(axis=1)
-    return (0.0 - total) / np.log(PATTERNS)
+    entropy: Floats = 0.0 - total
+    return entropy / float(np.log(PATTERNS))
