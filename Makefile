@@ -8,7 +8,7 @@ VENV    := .venv
 BIN     := $(VENV)/bin
 LOCAL   := $(BIN)/python scripts/local_airflow.py --dataset $(DATASET) --port $(PORT) $(if $(SOURCE),--source $(SOURCE))
 
-.PHONY: run up approve reject backfill test test-fast lint format leaks tamper clean help
+.PHONY: run up approve reject backfill test test-fast lint format leaks tamper bench-features clean help
 
 help:  ## what you can say
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -56,6 +56,9 @@ leaks: install  ## plant every leak and print who catches it
 
 tamper: install  ## attack a record in every way and print what is found
 	@$(BIN)/pipeline tamper
+
+bench-features: install  ## CPU seconds and memory of ingest, checks and features at three sizes; BENCH="--sizes 5000 20000" for less
+	@$(BIN)/python benchmarks/features.py $(BENCH)
 
 clean:  ## forget every run, record and key of the laptop
 	rm -rf var

@@ -38,7 +38,7 @@ ENGINES = REPO / "benchmarks" / "lag_engines.py"
 STAGES = ("ingest", "labels", "check_tables", "features")
 COLUMNAR = {
     "demographics", "relationship", "product_holdings", "txn_behavior", "derived_temporal", "economics",
-    "txn_rolling", "multidisciplinary", "mcc_multihot", "product_history_multihot",
+    "txn_rolling", "multidisciplinary", "mcc_multihot", "product_history_multihot", "log_copies", "availability",
 }  # fmt: skip
 PEERS = {
     "duckdb": "DuckDB, window functions",

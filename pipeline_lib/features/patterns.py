@@ -16,11 +16,11 @@ from pipeline_lib.features.columns import EVENT, TIME_OF_DAY, Column, Floats, Ki
 from pipeline_lib.features.generator import Arrays, Generator, GroupUnavailable, Shape
 from pipeline_lib.features.material import Material
 from pipeline_lib.features.patterns_categories import DAYS, Use, category_patterns
+from pipeline_lib.features.series.blocks import by_block, in_blocks
 from pipeline_lib.features.stream import LOOKBACK_DAYS, Stream, Window
 from pipeline_lib.settings.feature_groups.patterns import Patterns
 from pipeline_lib.settings.features import Features
 
-BLOCK_ROWS = 10_000
 CENTS = 100.0
 _SPEND = (event_type("spend"),)
 _MCC = (f"{EVENT}.mcc_idx", f"{EVENT}.event_date")
@@ -78,22 +78,16 @@ def _top(m: Material, count: int, categories: int) -> npt.NDArray[np.int64]:
         GroupUnavailable: the rows have no purchase.
     """
     total = np.zeros(categories, dtype=np.int64)
-    for block in _blocks(m):
-        total += np.bincount(block.window(DAYS, ("spend",)).events.mcc, minlength=categories)
+    for _, stream in in_blocks(m):
+        total += np.bincount(stream.window(DAYS, ("spend",)).events.mcc, minlength=categories)
     if not total.any():
         raise GroupUnavailable(f"train has no purchase in the {DAYS} days up to a cutoff")
     ranked = np.lexsort((np.arange(categories), -total))
     return ranked[total[ranked] > 0][:count]
 
 
-def _blocks(m: Material) -> list[Stream]:
-    assert m.stream is not None  # a source without events has no event type either, so the group is not built
-    return [m.stream.at(np.arange(first, min(first + BLOCK_ROWS, len(m)))) for first in range(0, len(m), BLOCK_ROWS)]
-
-
 def _make(m: Material, learnt: Arrays, policy: Patterns, categories: int, level2: int) -> Values:
-    parts = [_block(stream, learnt["top"], policy, categories, level2) for stream in _blocks(m)]
-    return {column.name: np.concatenate([part[column.name] for part in parts]) for column in COLUMNS}
+    return by_block(m, lambda stream: _block(stream, learnt["top"], policy, categories, level2))
 
 
 def _block(stream: Stream, top: npt.NDArray[np.int64], policy: Patterns, categories: int, level2: int) -> Values:

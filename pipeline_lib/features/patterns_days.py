@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline_lib.features.columns import Floats, nan_where, ratio
+from pipeline_lib.features.series.blocks import per_row
 from pipeline_lib.features.stream import NO_TIME, Window
 
 DAY_SECONDS = 86_400
@@ -41,8 +42,8 @@ def median(row: npt.NDArray[np.int64], values: Floats, rows: int) -> Floats:
 def burstiness(row: npt.NDArray[np.int64], values: Floats, rows: int) -> Floats:
     """(sd - mean) / (sd + mean) with the population sd [R]: -1 regular, 0 Poisson, 1 bursts. Source: Goh, 2008."""
     count = np.bincount(row, minlength=rows).astype(np.float64)
-    mean = ratio(_sum(row, values, rows), count)
-    sd = np.sqrt(ratio(_sum(row, (values - mean[row]) ** 2, rows), count))
+    mean = ratio(per_row(row, rows, values), count)
+    sd = np.sqrt(ratio(per_row(row, rows, (values - mean[row]) ** 2), count))
     return ratio(sd - mean, sd + mean)
 
 
@@ -99,21 +100,17 @@ def circular_variance(w: Window, least: int) -> Floats:
     timed = w.where(w.events.second != NO_TIME)
     angle = 2 * np.pi * timed.events.second / DAY_SECONDS
     count = timed.counts.astype(np.float64)
-    parts = [ratio(_sum(timed.row, values, len(w)), count) for values in (np.cos(angle), np.sin(angle))]
+    parts = [ratio(per_row(timed.row, len(w), values), count) for values in (np.cos(angle), np.sin(angle))]
     return nan_where(count < least, 1 - np.hypot(*parts))
 
 
 def largest_amount(w: Window) -> Floats:
     """Sigmoid(z - 3) of the largest amount, z in sample sds of ln amount [R]."""
     logs, row, count = np.log(w.events.amount), w.row, w.counts.astype(np.float64)
-    mean = ratio(_sum(row, logs, len(w)), count)
-    squares = _sum(row, (logs - mean[row]) ** 2, len(w))
+    mean = ratio(per_row(row, len(w), logs), count)
+    squares = per_row(row, len(w), (logs - mean[row]) ** 2)
     sd = np.sqrt(ratio(squares, np.maximum(count - 1, 0.0)))
     top = np.full(len(w), -np.inf)
     np.maximum.at(top, row, logs)
     z = ratio(np.where(np.isfinite(top), top, np.nan) - mean, np.where(sd > 1e-9, sd, 0.0))
     return np.asarray(1 / (1 + np.exp(Z_SHIFT - z)))
-
-
-def _sum(row: npt.NDArray[np.int64], values: Floats, rows: int) -> Floats:
-    return np.bincount(row, values, rows).astype(np.float64)

@@ -101,7 +101,7 @@ def test_declared_pairs_and_masks_may_say_the_same(limits):
     masks = with_column(with_column(t, "valid_a", flag, "mask", "mask"), "valid_b", flag, "mask", "mask")
     assert twice(masks, limits) == []
     pair = with_column(t, "hmm_dominant_state", t.train[:, 3], "a")
-    pair = replace(pair, columns=[*pair.columns[:3], "lifecycle_dominant_state", *pair.columns[4:]])
+    pair = replace(pair, columns=[*pair.columns[:3], "hmm_lifecycle_dominant_state", *pair.columns[4:]])
     assert twice(pair, limits) == []
 
 
