@@ -18,6 +18,8 @@ from pipeline_lib.features.layout import Layout, Settled
 from pipeline_lib.features.material import Material
 
 log = logging.getLogger(__name__)
+FEW_ROWS = 64
+"""So few rows are made again for comparison; nobody waits for them."""
 Stored = dict[str, npt.NDArray[np.float32]]
 """Column name -> one value per row [R], NaN = not defined."""
 
@@ -33,7 +35,8 @@ def compute(plan: Plan, layout: Layout, arrays: Mapping[str, Arrays], m: Materia
         settled = layout.groups[name]
         if settled.kept:
             made[name] = make_group(name, plan.generators[name], settled, arrays.get(name, {}), m, made)
-            log.info("%d rows: %s made, %d of %d groups", len(m), name, place, len(plan.order))
+            level = logging.INFO if len(m) > FEW_ROWS else logging.DEBUG
+            log.log(level, "%d rows: %s made, %d of %d groups", len(m), name, place, len(plan.order))
     flat = [made[name][column.name] for name, column in layout.columns]
     return np.stack(flat, axis=1) if flat else np.empty((len(m), 0), dtype=np.float32)
 

@@ -16,43 +16,38 @@ import polars as pl
 from pipeline_lib.errors import ContractError
 from pipeline_lib.features.columns import EVENT, MERCHANT, PRODUCTS, SNAPSHOT, TIME_OF_DAY, event_type
 from pipeline_lib.features.compute import Stored, inputs_of, make_group
-from pipeline_lib.features.events import EventStore
 from pipeline_lib.features.fitted import Fitted
 from pipeline_lib.features.generator import Arrays, GroupUnavailable
 from pipeline_lib.features.groups import Plan
 from pipeline_lib.features.items import edge_scale
 from pipeline_lib.features.layout import Settled, columns_of_groups, settle
+from pipeline_lib.features.load import Opened, event_types
 from pipeline_lib.features.material import Material
 
 log = logging.getLogger(__name__)
 
 
-def fit(
-    plan: Plan,
-    m: Material,
-    store: EventStore,
-    types: Mapping[str, Sequence[str]],
-    unavailable: Mapping[str, str],
-    scale_quantile: float,
-) -> Fitted:
-    """Learn shares, cuts, vocabulary, models and scales from the rows of ``m``, which are train rows.
+def fit(plan: Plan, data: Opened) -> Fitted:
+    """Learn shares, cuts, vocabulary, models and scales from the rows of ``data``, which are train rows.
 
     Raises:
-        ContractError: there is no row, or one that is not train.
+        ContractError: a row is not train.
     """
-    if m.rows.is_empty() or set(m.rows["split"]) != {"train"}:
-        raise ContractError("split_assignment has no row with split = train: nothing can be fitted")
-    facts = store.facts()
-    absent = absent_inputs(unavailable, facts, types, m.products)
-    arrays, refused = fit_groups(plan, m, absent)
-    scale = store.channel_scale(scale_quantile)
+    rows, policy = data.inputs.rows, data.policy
+    if set(rows["split"]) != {"train"}:
+        raise ContractError(f"expected rows with split = train alone to fit on, found {sorted(set(rows['split']))}")
+    facts, scale = data.store.facts(), data.store.channel_scale(policy.sequence.scale_quantile)
+    types = event_types(data.inputs.acts, policy)
+    absent = absent_inputs(data.inputs.unavailable, facts, types, data.inputs.products)
+    material = data.material(timed=TIME_OF_DAY not in absent)
+    arrays, refused = fit_groups(plan, material, absent)
     return Fitted(
         arrays=arrays,
         refused=refused,
         absent=absent,
-        edge_scale=edge_scale(m),
+        edge_scale=edge_scale(material),
         channel_scale={name: float(max(value or 0, 1)) for name, value in scale.items()},
-        fitted_on=fingerprint(m.rows, _newest(facts)),
+        fitted_on=fingerprint(rows, _newest(facts)),
     )
 
 
@@ -91,7 +86,7 @@ def absent_inputs(
     }
     if not facts["timed"].sum():
         found[TIME_OF_DAY] = "the source's events carry a date and no time"
-    if "merchants" not in facts.columns or not facts["merchants"].sum():
+    if not facts["merchants"].sum():
         found[MERCHANT] = f"{EVENT} has no merchant"
     if not products:
         found[PRODUCTS] = "the source has no products"

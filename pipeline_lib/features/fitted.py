@@ -11,6 +11,7 @@ from typing import Any
 
 from safetensors.numpy import load_file, save_file
 
+from pipeline_lib.features.columns import TIME_OF_DAY
 from pipeline_lib.features.generator import Arrays
 
 
@@ -35,6 +36,11 @@ class Fitted:
     def max_event_date(self) -> date | None:
         newest = self.fitted_on["max_event_date"]
         return date.fromisoformat(newest) if newest else None
+
+    @property
+    def timed(self) -> bool:
+        """The source's events carry a time of day."""
+        return TIME_OF_DAY not in self.absent
 
     def write(self, description: Path, tensors: Path) -> None:
         flat = {f"{group}/{name}": array for group, own in sorted(self.arrays.items()) for name, array in own.items()}

@@ -11,10 +11,28 @@ from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 
 from pipeline_lib.errors import SettingsError
-from pipeline_lib.features import economics, items, patterns, product_lags_group, profile, spending
+from pipeline_lib.features import (
+    availability,
+    daily_embedding,
+    economics,
+    graph,
+    heavy_tails,
+    hierarchy_merchants,
+    hierarchy_products,
+    hyperbolic,
+    items,
+    mixture,
+    patterns,
+    product_lags_group,
+    profile,
+    spending,
+)
 from pipeline_lib.features.columns import BLOCKS
 from pipeline_lib.features.generator import Generator, Shape
+from pipeline_lib.features.heavy_tails import LOG_COPIES
+from pipeline_lib.features.hmm import groups as hmm
 from pipeline_lib.features.inputs import FeatureInputs
+from pipeline_lib.features.series import groups as series
 from pipeline_lib.settings.features import Features
 
 Factory = Callable[[Shape, Features], Generator]
@@ -37,13 +55,26 @@ GROUPS: dict[str, Factory] = {
     "product_holdings": profile.product_holdings,
     "txn_behavior": _txn_behavior,
     "derived_temporal": profile.derived_temporal,
+    "gmm_clustering": mixture.generator,
     "economics": economics.generator,
+    "model_derived": series.model_derived,
+    "mamba_temporal": daily_embedding.mamba_temporal,
     "txn_rolling": _txn_rolling,
     "multidisciplinary": patterns.generator,
     "mcc_multihot": items.mcc_multihot,
     "product_history_multihot": items.product_history_multihot,
     "product_lag": product_lags_group.generator,
+    "graph_stats": graph.graph_stats,
+    "graph_collaborative": graph.graph_collaborative,
+    "product_hierarchy": hierarchy_products.generator,
+    "hyperbolic_embedding": hyperbolic.generator,
+    "merchant_hierarchy": hierarchy_merchants.generator,
+    "hmm_journey": hmm.journey,
+    "hmm_lifecycle": hmm.lifecycle,
+    "hmm_behavior": hmm.behavior,
+    "availability": availability.generator,
 }
+"""``log_copies`` is the one group that is not here: it is declared from the columns of the others."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +102,13 @@ def plan_of(shape: Shape, policy: Features) -> Plan:
         SettingsError: a group that no code makes, groups of one block that are not together, or groups that read
             one another in a circle.
     """
-    if unknown := sorted(policy.groups.keys() - GROUPS.keys()):
+    if unknown := sorted(policy.groups.keys() - GROUPS.keys() - {LOG_COPIES}):
         raise SettingsError(f"features.yaml: groups {unknown} are not known; known: {', '.join(GROUPS)}")
-    known = {name: GROUPS[name](shape, policy) for name in policy.groups}
+    known = {name: GROUPS[name](shape, policy) for name in policy.groups if name != LOG_COPIES}
+    if LOG_COPIES in policy.groups:
+        declared = {name: {c.name: c for c in own.columns} for name, own in known.items() if own.block != "mask"}
+        copies = heavy_tails.generator(declared, policy.heavy_tails)
+        known = {name: known.get(name, copies) for name in policy.groups}
     _require_blocks_in_order(known)
     return Plan(known, _compute_order(known))
 

@@ -16,10 +16,11 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from pipeline_lib.contracts.tables import product_column
+from pipeline_lib.contracts.tables import SHARDS, product_column
 
 Ints = npt.NDArray[np.int64]
 UNKNOWN = -1
+ALL_SHARDS = (0, SHARDS - 1)
 
 
 @dataclass(frozen=True)
@@ -49,15 +50,22 @@ def month_number(day: date) -> int:
     return day.year * 12 + day.month - 1
 
 
-def load_holdings(snapshots: Mapping[date, Path], customers: Ints, products: Sequence[str]) -> Holdings:
-    """Read the product flags of these customers from every snapshot file."""
+def load_holdings(
+    snapshots: Mapping[date, Path], customers: Ints, products: Sequence[str], shards: tuple[int, int] = ALL_SHARDS
+) -> Holdings:
+    """Read the product flags of these customers from every snapshot file.
+
+    Args:
+        shards: first and last shard that the customers lie in: the row groups that are read.
+    """
     numbers = [month_number(day) for day in snapshots]
     first, months = min(numbers), max(numbers) - min(numbers) + 1
     held = np.full((len(customers), months, len(products)), UNKNOWN, dtype=np.int8)
     present = np.zeros((len(customers), months), dtype=np.bool_)
     columns = [product_column(short) for short in products]
     for day, path in snapshots.items():
-        table = pl.read_parquet(path, columns=["customer_key", *columns])
+        near = pl.scan_parquet(path).filter(pl.col("shard").is_between(*shards))
+        table = near.select("customer_key", *columns).collect()
         keys = table["customer_key"].to_numpy().astype(np.int64)
         known = np.isin(keys, customers)
         where, month = np.searchsorted(customers, keys[known]), month_number(day) - first

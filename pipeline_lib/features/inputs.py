@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
 import polars as pl
 
+from pipeline_lib.contracts.tables import SHARD_SHIFT
 from pipeline_lib.errors import ContractError
 from pipeline_lib.runs import StageOutput
 
@@ -25,7 +26,7 @@ UNKNOWN_CATEGORY = "unknown"
 @dataclass(frozen=True)
 class FeatureInputs:
     rows: pl.DataFrame
-    """row_id Int64, customer_key, cutoff_date, split, part: one row per row of every artefact, in their order."""
+    """row_id Int64, customer_key, cutoff_date, split, part, shard: one per row of every artefact, in their order."""
     snapshots: dict[date, Path]
     """Snapshot date -> file, up to the newest cutoff."""
     events: tuple[Path, ...]
@@ -43,12 +44,22 @@ class FeatureInputs:
     opened: tuple[str, ...]
     """Every file opened, as ``stage/name``: what the leakage check compares with the forbidden ones."""
 
+    @property
+    def shards(self) -> tuple[int, int]:
+        """First and last shard of the rows' customers."""
+        shards = self.rows["shard"].to_list()
+        return min(shards), max(shards)
+
+    def at(self, rows: pl.DataFrame) -> FeatureInputs:
+        """The same for some of the rows, in the order given."""
+        return replace(self, rows=numbered(rows))
+
     @classmethod
     def of(cls, ingest: StageOutput, labels: StageOutput, acts: Sequence[str]) -> FeatureInputs:
-        """Open the allowed files of both stages.
+        """Open the allowed files of both stages, for all rows.
 
         Raises:
-            ContractError: no rows to make, or a cutoff without a snapshot.
+            ContractError: no rows to make, rows in another order, or a cutoff without a snapshot.
         """
         rows = split_rows(labels.path("split_assignment.parquet"))
         newest = max(rows["cutoff_date"].to_list())
@@ -74,11 +85,26 @@ class FeatureInputs:
 
 
 def split_rows(path: Path) -> pl.DataFrame:
-    """Keys, split and part of ``split_assignment`` with their position as ``row_id``; its labels' dates stay out."""
-    rows = pl.read_parquet(path, columns=[*KEYS, "split", "part"])
+    """Keys, split and part of ``split_assignment`` with their position as ``row_id``; its labels' dates stay out.
+
+    Raises:
+        ContractError: no rows, or not in the order (shuffle_key, customer_key, cutoff_date), without which a range
+            of rows would not be a range of customers.
+    """
+    rows = pl.read_parquet(path, columns=[*KEYS, "split", "part", "shuffle_key"])
     if rows.is_empty():
         raise ContractError("split_assignment has no rows: there is nothing to compute features for")
-    return rows.with_row_index("row_id").with_columns(pl.col("row_id").cast(pl.Int64))
+    order = ["shuffle_key", "customer_key", "cutoff_date"]
+    if not rows.select(order).equals(rows.select(order).sort(order)):
+        raise ContractError(f"split_assignment: expected the order ({', '.join(order)}), found another")
+    shard = (pl.col("shuffle_key") // (1 << SHARD_SHIFT)).cast(pl.UInt16).alias("shard")
+    return numbered(rows.select(*KEYS, "split", "part", shard))
+
+
+def numbered(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows with their position as the first column, ``row_id``."""
+    bare = rows.drop("row_id", strict=False)
+    return bare.with_row_index("row_id").with_columns(pl.col("row_id").cast(pl.Int64))
 
 
 def usable_categories(categories: pl.DataFrame) -> pl.DataFrame:

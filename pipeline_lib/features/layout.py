@@ -37,7 +37,9 @@ class Layout:
 
     @property
     def dropped(self) -> list[tuple[str, Column, str]]:
-        return [(name, column, why) for name, settled in self.groups.items() for column, why in settled.lost]
+        """(group, column, why) of what the source cannot give; a log copy goes with its column without a word."""
+        lost = [(name, column, why) for name, settled in self.groups.items() for column, why in settled.lost]
+        return [one for one in lost if one[1].kind != "log"]
 
 
 def settle(

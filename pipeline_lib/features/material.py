@@ -18,7 +18,7 @@ import polars as pl
 from pipeline_lib.contracts.tables import product_column
 from pipeline_lib.errors import ContractError
 from pipeline_lib.features.events import Windows
-from pipeline_lib.features.history import History, Holdings
+from pipeline_lib.features.history import ALL_SHARDS, History, Holdings
 from pipeline_lib.features.stream import Stream
 
 PROFILE_COLUMNS = (
@@ -72,7 +72,9 @@ def _picked(history: History, rows: npt.NDArray[np.int64]) -> History:
     return History(**{f.name: getattr(history, f.name)[rows] for f in fields(history)})
 
 
-def load_profiles(rows: pl.DataFrame, snapshots: Mapping[date, Path], products: tuple[str, ...]) -> pl.DataFrame:
+def load_profiles(
+    rows: pl.DataFrame, snapshots: Mapping[date, Path], products: tuple[str, ...], shards: tuple[int, int] = ALL_SHARDS
+) -> pl.DataFrame:
     """The snapshot row of every (customer, cutoff), in row order.
 
     Raises:
@@ -82,8 +84,10 @@ def load_profiles(rows: pl.DataFrame, snapshots: Mapping[date, Path], products: 
     parts = []
     for (cutoff,), group in rows.group_by("cutoff_date", maintain_order=True):
         assert isinstance(cutoff, date)
-        snapshot = pl.read_parquet(snapshots[cutoff], columns=columns)
-        found = group.select("row_id", "customer_key").join(snapshot, on="customer_key", how="left")
+        near = pl.scan_parquet(snapshots[cutoff]).filter(pl.col("shard").is_between(*shards))
+        found = group.select("row_id", "customer_key").join(
+            near.select(columns).collect(), on="customer_key", how="left"
+        )
         if lost := found["num_products"].null_count():
             raise ContractError(f"customer_snapshot/{cutoff}: {lost} customers of split_assignment have no row there")
         parts.append(found)

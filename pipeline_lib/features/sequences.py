@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,11 +12,22 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline_lib.features.columns import EVENT, SNAPSHOT, TIME_OF_DAY, Column, Floats, event_type, split_available
+from pipeline_lib.features.columns import (
+    EVENT,
+    MERCHANT,
+    PRODUCTS,
+    SNAPSHOT,
+    TIME_OF_DAY,
+    Column,
+    Floats,
+    event_type,
+    split_available,
+)
 from pipeline_lib.features.events import EventStore
 from pipeline_lib.features.fitted import Fitted
 
 NO_DAY_GAP = 365.0
+BLOCK_ROWS = 20_000
 _CENTS = 100.0
 _AMOUNT = (f"{EVENT}.amount", f"{EVENT}.event_date")
 _SPEND, _REFUND, _CASH, _INFLOW, _TRANSFER = (
@@ -25,6 +37,7 @@ CHANNELS = (
     Column("spend_log", "num", _AMOUNT, _SPEND),
     Column("spend_count_log", "num", _AMOUNT, _SPEND),
     Column("categories", "num", (f"{EVENT}.l2_id",), _SPEND),
+    Column("merchants", "num", (MERCHANT,), _SPEND),
     Column("largest_log", "num", _AMOUNT, _SPEND),
     Column("night_share", "num", (f"{EVENT}.event_ts",), (*_SPEND, TIME_OF_DAY)),
     Column("cash_share", "num", _AMOUNT, _CASH),
@@ -34,14 +47,14 @@ CHANNELS = (
     Column("transfer_log", "num", _AMOUNT, _TRANSFER),
     Column("transfer_count", "num", _AMOUNT, _TRANSFER),
     Column("net_flow_log", "num", _AMOUNT, _INFLOW),
-    Column("products_added", "num", (f"{SNAPSHOT}.snapshot_date",)),
-    Column("products_dropped", "num", (f"{SNAPSHOT}.snapshot_date",)),
+    Column("products_added", "num", (f"{SNAPSHOT}.snapshot_date",), (PRODUCTS,)),
+    Column("products_dropped", "num", (f"{SNAPSHOT}.snapshot_date",), (PRODUCTS,)),
 )
 
 
-def channels_of(fitted: Fitted) -> tuple[list[Column], list[tuple[Column, str]]]:
+def channels_of(absent: Mapping[str, str]) -> tuple[list[Column], list[tuple[Column, str]]]:
     """Channels this source can fill, and the others with the reason."""
-    return split_available(CHANNELS, fitted.absent)
+    return split_available(CHANNELS, absent)
 
 
 @dataclass(frozen=True)
@@ -60,10 +73,10 @@ def day_code(customer: npt.NDArray[np.int64], day: npt.NDArray[np.int64]) -> npt
 
 
 def load_days(store: EventStore, fitted: Fitted) -> Days:
-    """Read the daily table once and turn it into channels."""
-    names = [column.name for column in channels_of(fitted)[0]]
-    codes, channels = [], []
-    for part in store.days():
+    """Read the daily table once and turn it into channels. A source without channels has no days."""
+    names = [column.name for column in channels_of(fitted.absent)[0]]
+    codes, channels = [np.zeros(0, dtype=np.int64)], [np.zeros((0, len(names)), dtype=np.float32)]
+    for part in store.days() if names else ():
         day = part["event_date"].cast(pl.Int32).to_numpy().astype(np.int64)
         codes.append(day_code(part["customer_key"].to_numpy().astype(np.int64), day))
         values = _channel_values(part, fitted)
@@ -77,15 +90,15 @@ def write_sequences(
     """Write ``sequences.parquet``, one row group per block of rows; returns the number of steps written."""
     days = load_days(store, fitted)
     steps = 0
-    with pq.ParquetWriter(path, _SCHEMA, compression="zstd") as writer:
-        for first, last in store.blocks():
-            table, count = _block(rows.slice(first, last - first + 1), days, lookback_days, max_len)
+    with pq.ParquetWriter(path, SCHEMA, compression="zstd") as writer:
+        for block in rows.iter_slices(BLOCK_ROWS):
+            table, count = _block(block, days, lookback_days, max_len)
             writer.write_table(table)
             steps += count
     return steps
 
 
-_SCHEMA = pa.schema(
+SCHEMA = pa.schema(
     [
         ("customer_key", pa.int32()),
         ("cutoff_date", pa.date32()),
@@ -122,7 +135,7 @@ def _block(keys: pl.DataFrame, days: Days, lookback_days: int, max_len: int) -> 
             pa.array(lengths.astype(np.int32)),
             pa.array(asof),
         ],
-        schema=_SCHEMA,
+        schema=SCHEMA,
     )
     return table, len(place)
 
@@ -142,6 +155,7 @@ def _channel_values(days: pl.DataFrame, fitted: Fitted) -> dict[str, Floats]:
         "spend_log": np.log1p(money["cents"]),
         "spend_count_log": np.log1p(raw["n"]),
         "categories": np.bitwise_count(days["l2_mask"].to_numpy()) / scale["categories"],
+        "merchants": raw["n_merchants"] / scale["merchants"],
         "largest_log": np.log1p(money["max_cents"]),
         "night_share": raw["n_night"] / n,
         "cash_share": raw["cash_cents"] / outflow,

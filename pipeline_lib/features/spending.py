@@ -25,6 +25,7 @@ from pipeline_lib.features.columns import (
     ratio,
 )
 from pipeline_lib.features.material import Material
+from pipeline_lib.features.stream import NO_MERCHANT
 
 MONTHS = 12
 MONTH_DAYS = 30
@@ -67,6 +68,7 @@ def txn_behavior(m: Material, stable_share: float) -> Values:
         "avg_amount": ratio(spent, n),
         "monthly_spend": spent / months,
         "unique_mcc": np.log1p(_distinct_categories(m)),
+        "unique_merchants": np.log1p(_distinct_merchants(m)),
         **{f"ratio_{part}": ratio(w.last(f"n_{part}", YEAR_DAYS), n) for part in _DAY_PARTS},
         "recency_days": np.nan_to_num(w.recency, nan=RECENCY_CAP),
         "frequency": w.last("active_days", YEAR_DAYS) / np.minimum(months * MONTH_DAYS, YEAR_DAYS),
@@ -97,6 +99,16 @@ def txn_rolling(m: Material, days: Sequence[int]) -> Values:
 
 def _observed(m: Material) -> npt.NDArray[np.bool_]:
     return np.arange(MONTHS)[None, :] < m.history.months_observed[:, None]
+
+
+def _distinct_merchants(m: Material) -> Floats:
+    """Known merchants of the year's spend [R]."""
+    if m.stream is None:
+        return np.full(len(m), np.nan)
+    spend = m.stream.window(YEAR_DAYS, ("spend",))
+    spend = spend.where(spend.events.merchant != NO_MERCHANT)
+    seen = np.unique(np.stack([spend.row, spend.events.merchant]), axis=1)[0]
+    return np.bincount(seen, minlength=len(m)).astype(np.float64)
 
 
 def _distinct_categories(m: Material) -> Floats:

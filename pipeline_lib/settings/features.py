@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from pipeline_lib.settings.base import Section
+from pipeline_lib.settings.feature_groups.assembly import Availability, HeavyTails, Work
 from pipeline_lib.settings.feature_groups.checks import FeatureChecks
 from pipeline_lib.settings.feature_groups.daily_embedding import DailyEmbedding
 from pipeline_lib.settings.feature_groups.economics import Economics
-from pipeline_lib.settings.feature_groups.hmm import Hmm
-from pipeline_lib.settings.feature_groups.series import Series
-from pipeline_lib.settings.feature_groups.topology import Topology
 from pipeline_lib.settings.feature_groups.graph import Graph
 from pipeline_lib.settings.feature_groups.hierarchy import Hierarchy
+from pipeline_lib.settings.feature_groups.hmm import Hmm
 from pipeline_lib.settings.feature_groups.mixture import Mixture
 from pipeline_lib.settings.feature_groups.patterns import Patterns
+from pipeline_lib.settings.feature_groups.series import Series
+from pipeline_lib.settings.feature_groups.topology import Topology
 
 MONTH_DAYS = 30
 YEAR_DAYS = 360
@@ -55,7 +56,9 @@ class Sequence(Section):
 
 class Features(Section):
     groups: dict[str, FeatureGroup] = Field(min_length=1)
-    """Group -> metadata, in schema order."""
+    """Group -> metadata, in schema order; without those that are in ``without``."""
+    without: list[str]
+    """Groups that are not made; a source says its own under ``overrides``."""
     events: EventTypes
     history_months: int = Field(ge=2, le=12)
     """Snapshots looked back on, the cutoff's included [months]."""
@@ -76,6 +79,13 @@ class Features(Section):
     min_std: float = Field(gt=0)
     """A smaller standard deviation on train is replaced by 1."""
     sequence: Sequence
+    work: Work
+    heavy_tails: HeavyTails
+    availability: Availability
+    protected: list[str]
+    """Columns that tell a protected attribute; a group that reads one is a descendant. Source: features.md 4.3."""
+    aliases: dict[str, str]
+    """Name that the students' mandatory list uses -> column that stands for it. Source: features.md 9."""
     economics: Economics
     patterns: Patterns
     checks: FeatureChecks
@@ -86,6 +96,14 @@ class Features(Section):
     hierarchy: Hierarchy
     mixture: Mixture
     topology: Topology
+
+    @model_validator(mode="before")
+    @classmethod
+    def _switched_off(cls, body: dict[str, Any]) -> dict[str, Any]:
+        groups, off = body.get("groups") or {}, body.get("without") or []
+        if unknown := sorted(set(off) - set(groups)):
+            raise ValueError(f"without {unknown}: no such groups; known: {', '.join(groups)}")
+        return {**body, "groups": {name: own for name, own in groups.items() if name not in off}}
 
     @model_validator(mode="after")
     def _windows_tile(self) -> Features:

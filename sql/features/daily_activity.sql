@@ -1,25 +1,23 @@
 -- What each customer did on each active day, from the event stream and the product moves.
 -- Grain: one row per customer_key and event_date with at least one event or product move.
--- Unit: cents are hundredths of the source's currency as integers, so that sums do not depend on their order.
--- Parameters: $events files; $oldest, $newest days (inclusive); $spend, $refund, $cash, $inflow, $transfer event types.
--- Reads: transaction_event; bank_made (mcc_idx of interest, fees and the like, which are left out), subject (customer_key), product_move (customer_key, event_date, added, dropped).
+-- Unit: cents as in event.
+-- Parameters: $spend, $refund, $cash, $inflow, $transfer event types.
+-- Reads: event; product_move (customer_key, event_date, added, dropped).
 -- Source: features.md 4.1.
-WITH event AS (
+WITH own AS (
     SELECT
-        e.customer_key,
-        e.event_date,
-        round(e.amount * 100)::BIGINT AS cents,
-        hour(e.event_ts) AS hour,
-        (1::BIGINT << e.l2_id::INTEGER) AS l2_bit,
-        list_contains($spend, e.event_type) AS is_spend,
-        list_contains($refund, e.event_type) AS is_refund,
-        list_contains($cash, e.event_type) AS is_cash,
-        list_contains($inflow, e.event_type) AS is_inflow,
-        list_contains($transfer, e.event_type) AS is_transfer
-    FROM read_parquet($events) AS e
-    SEMI JOIN subject USING (customer_key)
-    ANTI JOIN bank_made USING (mcc_idx)
-    WHERE e.event_date BETWEEN $oldest AND $newest
+        customer_key,
+        event_date,
+        cents,
+        merchant_key,
+        hour(event_ts) AS hour,
+        (1::BIGINT << l2_id::INTEGER) AS l2_bit,
+        list_contains($spend, event_type) AS is_spend,
+        list_contains($refund, event_type) AS is_refund,
+        list_contains($cash, event_type) AS is_cash,
+        list_contains($inflow, event_type) AS is_inflow,
+        list_contains($transfer, event_type) AS is_transfer
+    FROM event
 ),
 active AS (
     SELECT
@@ -30,6 +28,7 @@ active AS (
         coalesce(sum(cents::HUGEINT * cents) FILTER (is_spend), 0)::DOUBLE AS cents_sq,
         coalesce(max(cents) FILTER (is_spend), 0) AS max_cents,
         coalesce(bit_or(l2_bit) FILTER (is_spend), 0)::BIGINT AS l2_mask,
+        count(DISTINCT merchant_key) FILTER (is_spend) AS n_merchants,
         count(*) FILTER (is_spend AND hour < 6) AS n_night,
         count(*) FILTER (is_spend AND hour BETWEEN 6 AND 11) AS n_morning,
         count(*) FILTER (is_spend AND hour BETWEEN 12 AND 17) AS n_afternoon,
@@ -43,7 +42,7 @@ active AS (
         coalesce(sum(cents) FILTER (is_inflow), 0)::BIGINT AS inflow_cents,
         count(*) FILTER (is_transfer) AS n_transfer,
         coalesce(sum(cents) FILTER (is_transfer), 0)::BIGINT AS transfer_cents
-    FROM event
+    FROM own
     GROUP BY customer_key, event_date
 )
 SELECT
@@ -54,6 +53,7 @@ SELECT
     coalesce(cents_sq, 0)::DOUBLE AS cents_sq,
     coalesce(max_cents, 0)::BIGINT AS max_cents,
     coalesce(l2_mask, 0)::BIGINT AS l2_mask,
+    coalesce(n_merchants, 0)::USMALLINT AS n_merchants,
     coalesce(n_night, 0)::USMALLINT AS n_night,
     coalesce(n_morning, 0)::USMALLINT AS n_morning,
     coalesce(n_afternoon, 0)::USMALLINT AS n_afternoon,

@@ -1,8 +1,8 @@
 -- Additive measures of every row (customer at a cutoff) by age of the day: every window is a sum of age buckets.
 -- Grain: one row per row_id and bucket. Bucket 0 = the newest 7 days (cutoff included), 1 = days 7 to 29, then
 -- 30 days each: 2 = 30 to 59, ..., 12 = 330 to 359, 13 = 360 to 364.
--- Unit: cents as in daily_activity; sums of integers, so the order of the rows does not matter.
--- Parameters: $first, $last row_id (inclusive). Reads: row_key (row_id, customer_key, cutoff_date), daily_activity.
+-- Unit: cents as in event; sums of integers, so the order of the rows does not matter.
+-- Reads: row_key (row_id, customer_key, cutoff_date), daily_activity.
 -- Source: features.md 4.4, windows anchored at the cutoff (F13).
 SELECT
     r.row_id,
@@ -24,6 +24,5 @@ FROM row_key AS r
 JOIN daily_activity AS d
     ON d.customer_key = r.customer_key
     AND d.event_date BETWEEN r.cutoff_date - 364 AND r.cutoff_date
-WHERE r.row_id BETWEEN $first AND $last
 GROUP BY r.row_id, bucket
 ORDER BY r.row_id, bucket

@@ -1,5 +1,6 @@
 -- Which customers serve for what at which cutoff.
--- Grain: customer_key, cutoff_date. bucket in 0..9999; shuffle_key is the row order, free of any meaning.
+-- Grain: customer_key, cutoff_date. bucket in 0..9999; rows by shuffle_key, free of any meaning, so that
+-- a range of rows is a range of customers.
 -- Parameters: $bucket_salt, $order_salt, $part_salt, $gate_buckets (of 10,000 test customers, how many for the gate).
 -- Inputs: view snapshot (canonical customer_snapshot), plan (split, cutoff_date, label_date, first_bucket,
 -- after_bucket). Deceased customers are left out. Source: data.md 2 (column 18) and 7, distillation.md 3.
@@ -28,4 +29,4 @@ SELECT
 FROM plan AS p
 JOIN snapshot AS s ON s.snapshot_date = p.cutoff_date AND coalesce(s.is_deceased, 0) = 0
 JOIN customer AS c ON c.customer_key = s.customer_key AND c.bucket >= p.first_bucket AND c.bucket < p.after_bucket
-ORDER BY p.cutoff_date, c.shuffle_key, c.customer_key
+ORDER BY c.shuffle_key, c.customer_key, p.cutoff_date

@@ -7,6 +7,7 @@ from datetime import date
 from hashlib import sha256
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from pipeline_lib.contracts.leakage.frames import TrainingFrame
@@ -37,15 +38,18 @@ def fitted_on_train(frame: TrainingFrame, limits: Leakage) -> Iterator[Finding]:
 
 
 def scaler_fitted_on_train(frame: TrainingFrame, limits: Leakage) -> Iterator[Finding]:
-    """L08: stored mean and standard deviation are those of the train rows (sample deviation, NaN left out)."""
+    """L08: stored mean and scale are those of the train rows (sample deviation, NaN left out; an embedding has one
+    scale for all of its columns, their root mean square).
+    """
     train = frame.raw[frame.rows_of("train")]
-    for i, column in enumerate(frame.schema["columns"]):
+    columns = frame.schema["columns"]
+    for i, column in enumerate(columns):
         mean, std = 0.0, 1.0
-        known = train[:, i].astype(np.float64)
-        known = known[~np.isnan(known)]
-        if column["kind"] == "num" and len(known) >= 2:
-            mean, std = float(known.mean()), float(known.std(ddof=1))
-            std = std if std >= frame.min_std else 1.0
+        if column["kind"] == "num":
+            mean, std = _mean_and_deviation(train[:, i].astype(np.float64))
+        elif column["kind"] == "emb":
+            std = _root_mean_square(train[:, [c["group"] == column["group"] and c["kind"] == "emb" for c in columns]])
+        std = std if std >= frame.min_std else 1.0
         for name, stored, expected in (("mean", column["mean"], mean), ("std", column["std"], std)):
             gap = abs(stored - expected) / max(abs(mean), std)
             if gap > limits.fitted.tolerance:
@@ -54,12 +58,22 @@ def scaler_fitted_on_train(frame: TrainingFrame, limits: Leakage) -> Iterator[Fi
                 yield finding("L08", column["name"], what, f"{gap:.3e}", limits.fitted.tolerance, message)
 
 
+def _mean_and_deviation(values: npt.NDArray[np.float64]) -> tuple[float, float]:
+    known = values[~np.isnan(values)]
+    return (float(known.mean()), float(known.std(ddof=1))) if len(known) >= 2 else (0.0, 1.0)
+
+
+def _root_mean_square(values: npt.NDArray[np.float32]) -> float:
+    known = values[~np.isnan(values)].astype(np.float64)
+    return float(np.sqrt((known**2).mean())) if len(known) else 1.0
+
+
 def scaled_with_stored_scaler(frame: TrainingFrame, limits: Leakage) -> Iterator[Finding]:
     """L08: x_norm is the stored scaling applied to feature_matrix, in every split, and finite (L13)."""
     for i, column in enumerate(frame.schema["columns"]):
-        z = frame.raw[:, i].astype(np.float64)
+        z = (frame.raw[:, i].astype(np.float64) - column["mean"]) / column["std"]
         if column["kind"] == "num":
-            z = np.clip((z - column["mean"]) / column["std"], -frame.clip_z, frame.clip_z)
+            z = np.clip(z, -frame.clip_z, frame.clip_z)
         z = np.where(np.isnan(z), column["fill"], z)
         bad = int((~np.isfinite(frame.scaled[:, i])).sum())
         if bad:

@@ -77,10 +77,11 @@ def order_by_hash(t: TableSet, limits: Leakage) -> Iterator[Finding]:
     if wrong:
         message = f"shuffle_key differs from the hash of the key with salt {t.order_salt!r}"
         yield finding("L02", "shuffle_key", "rows with another key", wrong, 0, message)
-    order = ["cutoff_date", "expected", "customer_key"]
-    moved = int((rows["customer_key"] != rows.sort(order)["customer_key"]).sum())
+    order = ["expected", "customer_key", "cutoff_date"]
+    ordered = rows.sort(order)
+    moved = sum(int((rows[name] != ordered[name]).sum()) for name in ("customer_key", "cutoff_date"))
     if moved:
-        message = "rows are not in the order (cutoff_date, shuffle_key, customer_key)"
+        message = "rows are not in the order (shuffle_key, customer_key, cutoff_date)"
         yield finding("L02", "row order", "rows out of place", moved, 0, message)
 
 

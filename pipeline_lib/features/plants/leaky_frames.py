@@ -11,8 +11,9 @@ import numpy.typing as npt
 import polars as pl
 
 from pipeline_lib.contracts.leakage import TrainingFrame
+from pipeline_lib.contracts.leakage.text import Verdict
 from pipeline_lib.features.columns import Column
-from pipeline_lib.features.normalise import Scaling, fit_scaling, normalise
+from pipeline_lib.features.normalise import Moments, Scaling, normalise, scalings
 
 BINARY, CLASSES, REGRESSION = "will_acquire_accounts", "nba_primary", "cross_sell_count"
 SEGMENT = "segment_prediction"
@@ -27,6 +28,7 @@ class FramePlant:
     check: str
     statistic: str
     plant: Callable[[TrainingFrame], TrainingFrame]
+    verdict: Verdict = "FAIL"
 
 
 def with_feature(
@@ -42,12 +44,12 @@ def with_feature(
 
 def rescaled(frame: TrainingFrame, rows: npt.NDArray[np.int64]) -> TrainingFrame:
     """The frame with its scaler fitted on the given rows."""
-    columns = [Column(c["name"], c["kind"], tuple(c["lineage"])) for c in frame.schema["columns"]]
-    mask = np.zeros(len(frame.raw), dtype=np.bool_)
-    mask[rows] = True
-    scalings = fit_scaling(frame.raw, mask, columns, frame.min_std)
-    scaled = normalise(frame.raw, columns, scalings, frame.clip_z)
-    return replace(frame, scaled=scaled, schema=_with_scalings(frame.schema, scalings))
+    columns = [
+        (c["group"], Column(c["name"], c["kind"], tuple(c["lineage"]), fill=c["fill"])) for c in frame.schema["columns"]
+    ]
+    scaling = scalings(Moments.of(frame.raw[rows]), columns, frame.min_std)
+    scaled = normalise(frame.raw, [column for _, column in columns], scaling, frame.clip_z)
+    return replace(frame, scaled=scaled, schema=_with_scalings(frame.schema, scaling))
 
 
 def label(frame: TrainingFrame, name: str) -> Vector:

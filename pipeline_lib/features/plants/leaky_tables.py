@@ -9,6 +9,8 @@ from datetime import datetime, timedelta
 import polars as pl
 
 from pipeline_lib.contracts.leakage import FileRange, TableSet
+from pipeline_lib.contracts.leakage.frames import BOOKINGS
+from pipeline_lib.contracts.leakage.text import Verdict
 
 BINARY = "will_acquire_accounts"
 
@@ -21,6 +23,7 @@ class TablePlant:
     check: str
     statistic: str
     plant: Callable[[TableSet], TableSet]
+    verdict: Verdict = "FAIL"
 
 
 def no_gap(t: TableSet) -> TableSet:
@@ -46,7 +49,7 @@ def train_customers_in_test(t: TableSet) -> TableSet:
 
 def repeated_rows(t: TableSet) -> TableSet:
     train = t.splits.filter(pl.col("split") == "train").head(20)
-    both = pl.concat([t.splits, train]).sort("cutoff_date", "shuffle_key", "customer_key")
+    both = pl.concat([t.splits, train]).sort("shuffle_key", "customer_key", "cutoff_date")
     return replace(t, splits=both)
 
 
@@ -115,6 +118,43 @@ def immature_labels(t: TableSet) -> TableSet:
     return replace(t, labels=t.labels.with_columns(end.alias("label_end_date"), pl.col(BINARY).fill_null(0)))
 
 
+def absent_customers(t: TableSet) -> TableSet:
+    """Every tenth customer has left, and is missing from every rate."""
+    gone = pl.int_range(pl.len()) % 10 == 0
+    status = pl.when(gone).then(pl.lit("absent")).otherwise(pl.col("label_status"))
+    tasks = [pl.when(~gone).then(pl.col(task)).alias(task) for task in t.tasks]
+    return replace(t, labels=t.labels.with_columns(status.alias("label_status"), *tasks))
+
+
+def window_over_a_gap(t: TableSet) -> TableSet:
+    """The month after the test cutoff is missing: the window ends two months later."""
+    stamps = sorted(t.labels["label_end_date"].unique().to_list())
+    end = pl.col("label_end_date")
+    last = pl.when(end == stamps[0]).then(pl.lit(stamps[0] + timedelta(days=31))).otherwise(end)
+    return replace(t, labels=t.labels.with_columns(last.alias("label_end_date")))
+
+
+def panel_jump(t: TableSet) -> TableSet:
+    """A branch network was bought: a third more customers from one month to the next."""
+    half = len(t.snapshots) // 2
+    grown = tuple(replace(s, rows=s.rows * 4 // 3) if i >= half else s for i, s in enumerate(t.snapshots))
+    return replace(t, snapshots=grown)
+
+
+def drifted_rate(t: TableSet) -> TableSet:
+    """Symmetric flips made a rare label twice as frequent as declared."""
+    train = t.splits.filter(pl.col("split") == "train").select("customer_key", "cutoff_date")
+    rate = t.labels.join(train, on=["customer_key", "cutoff_date"], how="semi")[BINARY].drop_nulls().cast(pl.Float64)
+    return replace(t, declared_rates={BINARY: float(rate.mean()) / 2})  # type: ignore[arg-type]
+
+
+def interest_as_a_purchase(t: TableSet) -> TableSet:
+    """Interest of all accounts, booked on the last day of each month, listed as an act of the customer."""
+    months = [f"2026-{month:02d}" for month in range(1, 7)]
+    rows = {"code": "INTEREST", "customer_made": True, "receivers": 400, "same_day": 396}
+    return replace(t, bookings=pl.DataFrame([{**rows, "month": month} for month in months], schema=BOOKINGS))
+
+
 TABLE_PLANTS = (
     TablePlant("gap of 0 days", "L07", "gap in days", no_gap),
     TablePlant("split by row, not by customer", "L15", "rows on another side", split_by_row),
@@ -131,4 +171,9 @@ TABLE_PLANTS = (
     TablePlant("event of the future", "L16", "newest event", future_event),
     TablePlant("profiles of the next month", "L16", "snapshot_date", later_snapshot),
     TablePlant("immature labels filled", "L18", "immature labels filled", immature_labels),
+    TablePlant("customers gone from every rate", "L19", "share absent", absent_customers, "WARN"),
+    TablePlant("label window over a gap", "L19", "end of the window", window_over_a_gap),
+    TablePlant("jump of the panel", "L20", "change of rows", panel_jump, "WARN"),
+    TablePlant("rate beside its declaration", "L24", "relative difference", drifted_rate, "WARN"),
+    TablePlant("interest listed as a purchase", "R07", "share of receivers on one day", interest_as_a_purchase),
 )

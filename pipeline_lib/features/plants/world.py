@@ -17,6 +17,7 @@ import numpy.typing as npt
 import polars as pl
 
 from pipeline_lib.contracts.leakage.hashing import buckets, customer_hash, split_of
+from pipeline_lib.contracts.tables import SHARD_SHIFT
 from pipeline_lib.runs import Out, RunContext, StageOutput
 from pipeline_lib.settings import Settings
 from pipeline_lib.settings.data import Splits
@@ -65,17 +66,25 @@ def _ingest(out: Out, ctx: RunContext, world: World, days: Sequence[date]) -> No
     order = pl.Series(shuffled(ctx.settings.data.splits, world.customers)) - 1
     profile, holdings = _profile(rng, world), _holdings(rng, world, len(products))
     for month, day in enumerate(days):
-        table = _snapshot(profile, month, day, holdings[:, month], products)[order]
+        table = sharded(_snapshot(profile, month, day, holdings[:, month], products)[order], ctx.settings)
         table.write_parquet(out.path(f"customer_snapshot/{day}.parquet", rows=len(table)))
     segments = pl.DataFrame({"customer_key": profile["customer_key"], "segment": "TOP"})
     segments.write_parquet(out.path("customer_segment.parquet", rows=len(segments)))
-    events = _events(rng, world, days)
+    events = sharded(_events(rng, world, days), ctx.settings)
     for (name,), part in events.group_by(pl.col("event_ts").dt.strftime("%Y-%m"), maintain_order=True):
         part.write_parquet(out.path(f"transaction_event/{name}.parquet", rows=len(part)))
     _dimensions(out, ctx.settings)
     manifest = pl.DataFrame({"path": [RAW_FILE], "sha256": [RAW_SHA256], "bytes": [4], "rows": [1]})
     manifest.write_parquet(out.path("ingest_manifest.parquet", rows=1))
     out.facts.update(snapshots=[str(d) for d in days], newest_snapshot=str(days[-1]), unavailable={})
+
+
+def sharded(table: pl.DataFrame, settings: Settings) -> pl.DataFrame:
+    """The same with the shard of each customer."""
+    keys = table["customer_key"].unique().to_list()
+    shards = [customer_hash(settings.data.splits.order_salt, key) >> SHARD_SHIFT for key in keys]
+    known = pl.DataFrame({"customer_key": keys, "shard": shards}, schema={"customer_key": pl.Int32, "shard": pl.UInt16})
+    return table.join(known, on="customer_key", how="left", maintain_order="left")
 
 
 def _holdings(rng: np.random.Generator, world: World, products: int) -> Flags:
@@ -157,6 +166,7 @@ def _events(rng: np.random.Generator, world: World, days: Sequence[date]) -> pl.
         pl.col("mcc_idx").cast(pl.UInt8),
         (pl.col("mcc_idx") // 5).cast(pl.UInt8).alias("l1_id"),
         (pl.col("mcc_idx") // 2).cast(pl.UInt8).alias("l2_id"),
+        (pl.col("mcc_idx").cast(pl.Int64) * 7 + pl.col("customer_key") % 7).alias("merchant_key"),
         "amount",
         pl.when(inward).then(pl.col("amount")).otherwise(-pl.col("amount")).alias("signed_amount"),
         pl.lit(None, dtype=pl.String).alias("channel"),
@@ -218,7 +228,7 @@ def _assignment(splits: Splits, world: World, days: Sequence[date]) -> pl.DataFr
         rows, schema_overrides={"customer_key": pl.Int32, "bucket": pl.Int16}, infer_schema_length=None
     )
     order = [customer_hash(splits.order_salt, key) for key in table["customer_key"]]
-    return table.with_columns(pl.Series("shuffle_key", order)).sort("cutoff_date", "shuffle_key", "customer_key")
+    return table.with_columns(pl.Series("shuffle_key", order)).sort("shuffle_key", "customer_key", "cutoff_date")
 
 
 def _drawn_labels(rng: np.random.Generator, rows: pl.DataFrame, settings: Settings) -> pl.DataFrame:

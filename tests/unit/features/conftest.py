@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -32,12 +34,21 @@ class Bank:
     def table(self, name: str, stage: str = "features") -> pl.DataFrame:
         return pl.read_parquet(self.ctx.read(stage).path(name))
 
-    def digests(self) -> dict[str, str]:
-        return {e.path.split("/", 1)[1]: e.sha256 for e in self.features.manifest.outputs}
+    def digests(self, stage: str = "features") -> dict[str, str]:
+        return {e.path.split("/", 1)[1]: e.sha256 for e in self.ctx.read(stage).manifest.outputs}
+
+    def stages(self) -> list[str]:
+        folder = f"runs/{self.ctx.dataset}/{self.ctx.logical_date}/"
+        return [key.split("/")[-2] for key in self.ctx.objects.list(folder) if key.endswith("/manifest.json")]
 
 
-def open_run(home: Path, threads: int = 1) -> RunContext:
-    place = Place(dataset="synthetic", home=home, threads=threads)
+def open_run(home: Path, threads: int = 1, overrides: dict[str, Any] | None = None) -> RunContext:
+    """Few rows are made again in every build here; a test of its own looks at that."""
+    body = {"features": {"work": {"recheck_rows": 2}}}
+    for section, own in (overrides or {}).items():
+        body[section] = {"work": {**body["features"]["work"], **own.pop("work", {})}, **own}
+    (home / "small.yaml").write_text(json.dumps(body))
+    place = Place(dataset="synthetic", home=home, threads=threads, overrides=home / "small.yaml")
     return RunContext.open(settings.load("synthetic", place), LOGICAL_DATE)
 
 
@@ -58,8 +69,9 @@ def rebuilt(bank: Bank, tmp_path_factory: pytest.TempPathFactory) -> Callable[..
         labels: Change | None = None,
         facts: dict[str, object] | None = None,
         threads: int = 1,
+        overrides: dict[str, Any] | None = None,
     ) -> Bank:
-        ctx = open_run(tmp_path_factory.mktemp("rebuilt"), threads)
+        ctx = open_run(tmp_path_factory.mktemp("rebuilt"), threads, overrides)
         first = _copied(ctx, bank.ctx.read("ingest"), ingest, facts or {}, [])
         _copied(ctx, bank.ctx.read("labels"), labels, {}, [first])
         build(ctx)

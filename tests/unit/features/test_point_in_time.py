@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,21 +12,14 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from pipeline_lib.errors import ContractError
-from pipeline_lib.features.build import make_features, opened
-from pipeline_lib.features.compute import compute
-from pipeline_lib.features.fitted import Fitted
-from pipeline_lib.features.groups import Plan, plan_of, shape_of
-from pipeline_lib.features.inputs import FeatureInputs
+from pipeline_lib.features.build import inputs_of, recipe_of
+from pipeline_lib.features.fit import keys_sha256
 from pipeline_lib.features.items import edges
-from pipeline_lib.features.layout import Layout, lay_out
+from pipeline_lib.features.load import opened
+from pipeline_lib.features.part import make_part
 from pipeline_lib.runs import Out
 
 KEYS = ["customer_key", "cutoff_date"]
-
-
-def inputs_of(bank) -> FeatureInputs:
-    acts = bank.ctx.settings.source.purchase_types
-    return FeatureInputs.of(bank.ctx.read("ingest"), bank.ctx.read("labels"), acts)
 
 
 @hypothesis_settings(
@@ -62,11 +55,11 @@ def test_labels_and_segments_reach_no_feature(bank, rebuilt):
 
 
 def test_inputs_know_no_path_to_labels_or_segment(bank):
-    inputs = inputs_of(bank)
+    inputs = inputs_of(bank.ctx)
     text = " ".join(str(getattr(inputs, field.name)) for field in fields(inputs))
     assert "label_table" not in text
     assert "customer_segment" not in text
-    assert set(inputs.rows.columns) == {"row_id", *KEYS, "split", "part"}
+    assert set(inputs.rows.columns) == {"row_id", *KEYS, "split", "part", "shard"}
 
 
 def test_events_after_the_newest_cutoff_change_nothing(bank, rebuilt):
@@ -104,35 +97,72 @@ def test_nothing_after_the_train_cutoff_reaches_a_train_row(bank, rebuilt):
     assert changed.features.facts["schema_hash"] == bank.features.facts["schema_hash"]
 
 
-def test_a_row_alone_equals_the_row_in_the_batch(bank):
-    inputs, policy = inputs_of(bank), bank.ctx.settings.features
-    plan, fitted, layout = learnt(bank)
-    with opened(inputs, policy, 1) as (_, material):
-        batch = compute(plan, layout, fitted.arrays, material)
-        graph = edges(material, fitted.edge_scale)
-    for place in range(0, len(inputs.rows), len(inputs.rows) // 5):
-        one = inputs.rows.slice(place, 1).with_columns(pl.lit(0, pl.Int64).alias("row_id"))
-        with opened(replace(inputs, rows=one), policy, 1) as (_, alone):
-            values = compute(plan, layout, fitted.arrays, alone)
-            assert np.array_equal(values[0], batch[place], equal_nan=True)
-            assert np.array_equal(edges(alone, fitted.edge_scale)[0], graph[place])
+def test_a_row_alone_equals_the_row_in_its_range(bank):
+    inputs = inputs_of(bank.ctx)
+    recipe, written = recipe_of(bank.ctx, inputs), bank.table("feature_matrix.parquet")
+    graph = bank.table("edges.parquet").drop(KEYS).to_numpy()
+    for place in range(3, len(inputs.rows), len(inputs.rows) // 4):
+        with opened(inputs.at(inputs.rows[place]), recipe.policy, 1) as data:
+            alone = data.material(timed=True)
+        assert np.array_equal(recipe.columns(alone), written[place].select(recipe.names).to_numpy(), equal_nan=True)
+        assert np.array_equal(edges(alone, recipe.fitted.edge_scale)[0], graph[place])
 
 
-def learnt(bank) -> tuple[Plan, Fitted, Layout]:
-    plan = plan_of(shape_of(inputs_of(bank)), bank.ctx.settings.features)
-    fitted = Fitted.read(bank.features.path("fitted.json"), bank.features.path("fitted.safetensors"))
-    return plan, fitted, lay_out(plan, fitted.arrays, fitted.refused, fitted.absent)
+def test_rows_picked_from_a_batch_keep_their_own_data(bank):
+    inputs = inputs_of(bank.ctx)
+    recipe = recipe_of(bank.ctx, inputs)
+    with opened(inputs, recipe.policy, 1) as data:
+        batch = data.material(timed=True)
+    order = np.random.default_rng(5).permutation(len(batch))[:100]
+    assert np.array_equal(recipe.columns(batch.at(order)), recipe.columns(batch)[order], equal_nan=True)
+
+
+def test_ranges_of_any_size_give_the_same_tables(bank, rebuilt):
+    """Fifty customers a range: four ranges. Only what the scaler's sums round differently may differ."""
+    small = rebuilt(overrides={"features": {"work": {"range_customers": 50}}})
+    assert [f"features_part.{k}" for k in range(3)] == [s for s in small.stages() if s.startswith("features_part")]
+    for name in ("feature_matrix.parquet", "sequences.parquet", "edges.parquet"):
+        assert small.table(name).equals(bank.table(name), null_equal=True), name
+    scaled, before = (b.table("x_norm.parquet").drop(KEYS).to_numpy() for b in (small, bank))
+    assert np.allclose(scaled, before, rtol=0, atol=1e-5)
+    assert small.features.facts["schema_hash"] == bank.features.facts["schema_hash"]
+
+
+def test_the_fit_sees_the_first_train_customers_alone(bank, rebuilt):
+    few = rebuilt(overrides={"features": {"work": {"fit_customers": 40}}})
+    rows = bank.table("split_assignment.parquet", "labels")
+    train = rows.filter(pl.col("split") == "train")
+    assert few.ctx.read("features_fit").facts["fitted_on"]["customers"] == 40
+    assert few.ctx.read("features_fit").facts["fitted_on"]["keys_sha256"] == keys_sha256(train.head(40))
+    later = set(rows["customer_key"]) - set(train.head(40)["customer_key"])
+
+    def without_the_others(name: str, table: pl.DataFrame) -> pl.DataFrame:
+        if not name.startswith("transaction_event/"):
+            return table
+        return table.filter(~pl.col("customer_key").is_in(list(later)))
+
+    again = rebuilt(ingest=without_the_others, overrides={"features": {"work": {"fit_customers": 40}}})
+    assert again.digests("features_fit") == few.digests("features_fit")
 
 
 def test_a_customer_without_a_snapshot_at_the_cutoff_is_an_error(bank, tmp_path: Path):
-    inputs = inputs_of(bank)
+    inputs = inputs_of(bank.ctx)
     stranger = inputs.rows.head(1).with_columns(pl.lit(999_999, pl.Int32).alias("customer_key"))
     with pytest.raises(ContractError, match="1 customers of split_assignment have no row"):
-        make_features(Out(tmp_path), replace(inputs, rows=stranger), bank.ctx.settings.features, 1)
+        make_part(Out(tmp_path), recipe_of(bank.ctx, inputs), inputs.at(stranger), 1)
 
 
-def test_a_bank_without_train_rows_cannot_be_fitted(bank, tmp_path: Path):
-    inputs = inputs_of(bank)
-    untrained = inputs.rows.with_columns(pl.lit("serve").alias("split"))
+def test_a_bank_without_train_rows_cannot_be_fitted(rebuilt):
+    def nobody(name: str, table: pl.DataFrame) -> pl.DataFrame:
+        return table.with_columns(pl.lit("serve").alias("split")) if name == "split_assignment.parquet" else table
+
     with pytest.raises(ContractError, match="no row with split = train"):
-        make_features(Out(tmp_path), replace(inputs, rows=untrained), bank.ctx.settings.features, 1)
+        rebuilt(labels=nobody)
+
+
+def test_rows_in_another_order_are_refused(rebuilt):
+    def by_cutoff(name: str, table: pl.DataFrame) -> pl.DataFrame:
+        return table.sort("cutoff_date", maintain_order=True) if name == "split_assignment.parquet" else table
+
+    with pytest.raises(ContractError, match=r"expected the order \(shuffle_key, customer_key, cutoff_date\)"):
+        rebuilt(labels=by_cutoff)

@@ -1,21 +1,20 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
 from pipeline_lib.errors import SettingsError
-from pipeline_lib.features.build import make_features
+from pipeline_lib.features.build import inputs_of
 from pipeline_lib.features.columns import Column
 from pipeline_lib.features.fit import keys_sha256
-from pipeline_lib.features.inputs import FeatureInputs
-from pipeline_lib.features.schema import schema_hash
-from pipeline_lib.runs import Out
+from pipeline_lib.features.groups import plan_of, shape_of
+from pipeline_lib.features.schema import artefact_hash, schema_hash
 
 KEYS = ["customer_key", "cutoff_date"]
+PROTECTED = {"age", "age_group", "sex_f", "country_freq", "is_foreign_born", "province_freq"}
 
 
 def read_schema(bank) -> dict:
@@ -44,11 +43,50 @@ def test_both_matrices_hold_the_schema_columns_and_the_rows_of_the_split(bank):
     assert set(raw.select(names).dtypes) == {pl.Float32}
 
 
-def test_schema_hash_covers_everything_but_itself(bank):
+def test_schema_hash_stays_when_only_fitted_numbers_change(bank):
     schema = read_schema(bank)
-    assert schema_hash(schema) == schema["schema_hash"]
+    assert (schema_hash(schema), artefact_hash(schema)) == (schema["schema_hash"], schema["artefact_hash"])
     schema["columns"][0]["mean"] += 1e-9
+    assert schema_hash(schema) == schema["schema_hash"]
+    assert artefact_hash(schema) != schema["artefact_hash"]
+
+
+@pytest.mark.parametrize("field", ["name", "kind", "group", "block"])
+def test_schema_hash_changes_with_what_a_consumer_reads(bank, field: str):
+    schema = read_schema(bank)
+    schema["columns"][0][field] = "other"
     assert schema_hash(schema) != schema["schema_hash"]
+
+
+def test_a_backend_is_part_of_the_schema(bank):
+    schema = read_schema(bank)
+    schema["groups"][0]["backend"] = "abacus"
+    assert schema_hash(schema) != schema["schema_hash"]
+
+
+def test_blocks_tile_the_columns(bank):
+    schema = read_schema(bank)
+    assert [b["start"] for b in schema["blocks"]] == [0, *(b["end"] for b in schema["blocks"][:-1])]
+    assert schema["blocks"][-1]["end"] == len(schema["columns"])
+    for block in schema["blocks"]:
+        assert {c["block"] for c in schema["columns"][block["start"] : block["end"]]} == {block["name"]}
+
+
+def test_every_column_says_what_it_is(bank):
+    for index, column in enumerate(read_schema(bank)["columns"]):
+        assert column["index"] == index
+        assert column["axis"] in {"State", "Snapshot", "Timeseries", "Hierarchy", "Item"}
+        assert column["scaled"] == (column["kind"] in {"num", "emb"})
+        assert column["protected"] == (column["name"] in PROTECTED)
+
+
+def test_an_alias_names_a_column_and_a_linear_group_sums_up(bank):
+    schema, raw = read_schema(bank), bank.table("feature_matrix.parquet")
+    assert schema["aliases"]["volatility"] == "roll_180d_std"
+    ratios, (total, *held) = schema["linear_groups"][:2]
+    shares = raw.select(ratios).to_numpy().sum(axis=1)
+    assert np.allclose(shares[~np.isnan(shares)], 1.0, atol=1e-4)
+    assert np.array_equal(raw.select(held).to_numpy().sum(axis=1), raw[total].to_numpy())
 
 
 def test_every_column_says_where_it_comes_from(bank):
@@ -81,25 +119,27 @@ def test_x_norm_is_finite_and_standard_on_train(bank):
             assert abs(z.std(ddof=1) - 1) < 0.01
 
 
-def test_a_group_left_out_leaves_the_other_columns_as_they_were(bank, tmp_path: Path):
-    policy = bank.ctx.settings.features
-    groups = {name: group for name, group in policy.groups.items() if name != "relationship"}
-    ingest, labels = bank.ctx.read("ingest"), bank.ctx.read("labels")
-    inputs = FeatureInputs.of(ingest, labels, bank.ctx.settings.source.purchase_types)
-    make_features(Out(tmp_path), inputs, policy.model_copy(update={"groups": groups}), threads=1)
-    fewer, schema = pl.read_parquet(tmp_path / "feature_matrix.parquet"), read_schema(bank)
+def test_a_group_left_out_leaves_the_other_columns_as_they_were(bank, rebuilt):
+    fewer, schema = rebuilt(overrides={"features": {"without": ["relationship"]}}), read_schema(bank)
     gone = [c["name"] for c in schema["columns"] if c["group"] == "relationship"]
     assert len(gone) == 7
-    assert fewer.equals(bank.table("feature_matrix.parquet").drop(gone), null_equal=True)
-    assert json.loads((tmp_path / "schema.json").read_bytes())["schema_hash"] != schema["schema_hash"]
+    expected = bank.table("feature_matrix.parquet").drop(gone)
+    assert fewer.table("feature_matrix.parquet").equals(expected, null_equal=True)
+    assert read_schema(fewer)["schema_hash"] != schema["schema_hash"]
 
 
-def test_a_group_nobody_makes_is_an_error(bank, tmp_path: Path):
+def test_a_group_nobody_makes_is_an_error(bank):
     policy = bank.ctx.settings.features
     groups = {**policy.groups, "horoscope": policy.groups["demographics"]}
-    inputs = FeatureInputs.of(bank.ctx.read("ingest"), bank.ctx.read("labels"), ["card_purchase"])
     with pytest.raises(SettingsError, match="horoscope"):
-        make_features(Out(tmp_path), inputs, policy.model_copy(update={"groups": groups}), threads=1)
+        plan_of(shape_of(inputs_of(bank.ctx)), policy.model_copy(update={"groups": groups}))
+
+
+def test_groups_of_one_block_lie_together(bank):
+    policy = bank.ctx.settings.features
+    groups = {"availability": policy.groups["demographics"], "demographics": policy.groups["demographics"]}
+    with pytest.raises(SettingsError, match="block by block"):
+        plan_of(shape_of(inputs_of(bank.ctx)), policy.model_copy(update={"groups": groups}))
 
 
 def test_a_column_without_its_input_is_dropped_with_the_reason():

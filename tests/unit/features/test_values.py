@@ -135,12 +135,12 @@ def snapshots(tmp_path):
     paths = {}
     for month, day in enumerate(DAYS):
         rows = [
-            {"customer_key": key, "prod_loan": None if held[month] == "null" else held[month]}
+            {"customer_key": key, "shard": key, "prod_loan": None if held[month] == "null" else held[month]}
             for key, held in flags.items()
             if held[month] is not None
         ]
         paths[day] = tmp_path / f"{day}.parquet"
-        schema = {"customer_key": pl.Int32, "prod_loan": pl.Int8}
+        schema = {"customer_key": pl.Int32, "shard": pl.UInt16, "prod_loan": pl.Int8}
         pl.DataFrame(rows, schema=schema).write_parquet(paths[day])
     return paths
 

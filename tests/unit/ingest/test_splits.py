@@ -130,4 +130,4 @@ def test_every_customer_has_one_split_and_one_part(
     for row in rows.iter_rows(named=True):
         assert row["bucket"] == python_bucket("split-v1", row["customer_key"]) % BUCKETS
         assert row["shuffle_key"] == python_bucket("order-v1", row["customer_key"])
-    assert rows.equals(rows.sort("cutoff_date", "shuffle_key", "customer_key"))
+    assert rows.equals(rows.sort("shuffle_key", "customer_key", "cutoff_date"))
