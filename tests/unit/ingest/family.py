@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from pipeline_lib.ingest.load import ingest
 from pipeline_lib.ingest.readers import month_ends
 from pipeline_lib.keys import KeyFolder
 from pipeline_lib.runs import RunContext
-from pipeline_lib.settings import Place
+from pipeline_lib.settings import Place, Settings
 
 ASSETS = Path(__file__).parents[2] / "assets"
 FUTURE = datetime(2199, 5, 28)
@@ -63,9 +64,15 @@ class Member:
         rows.write_csv(path) if self.is_text else rows.write_parquet(path)
 
 
+@cache
+def policy(name: str) -> Settings:
+    """The shipped policy of a source; whoever loads it gives it a place of its own."""
+    return settings.load(name, Place(dataset=name))
+
+
 def _load_source(name: str) -> Callable[[Path, Path, date], Any]:
     def load(folder: Path, home: Path, day: date) -> Any:
-        made = settings.load(name, Place(dataset=name, home=home, source=folder, threads=1))
+        made = policy(name).model_copy(update={"place": Place(dataset=name, home=home, source=folder, threads=1)})
         KeyFolder(made.place.keys).create_secrets("test")
         return ingest(RunContext.open(made, day))
 
@@ -82,7 +89,7 @@ def _at(day: date, hour: int = 0) -> datetime:
 
 def _write(folder: Path, name: str, rows: Mapping[str, Any], source: str, **types: Any) -> None:
     """A file with every column that the source declares; those not given are null."""
-    declared = settings.load(source, Place(dataset=source, home=folder)).source.raw[name]
+    declared = policy(source).source.raw[name]
     table = pl.DataFrame(dict(rows), schema_overrides=types)
     absent = [pl.lit(None, dtype=pl.String).alias(c) for c in declared if c not in table.columns]
     table.with_columns(absent).select(list(declared)).write_parquet(folder / f"{name}.parquet")
@@ -161,16 +168,16 @@ def _santander(folder: Path) -> None:
 
 
 def _census(folder: Path) -> None:
-    policy, rows = settings.load_benchmark("census"), 60
+    shape, rows = settings.load_benchmark("census"), 60
     values: dict[str, Any] = {}
-    for name, column in policy.columns.items():
+    for name, column in shape.columns.items():
         kinds = {"whole": list(range(rows)), "real": [1.5] * rows, "category": [f"{name} {k % 3}" for k in range(rows)]}
         values[name] = kinds[column.type]
-    for task in policy.tasks.values():
+    for task in shape.tasks.values():
         known = [*task.positive, "another value"]
         values[task.column] = [known[k % len(known)] for k in range(rows)]
-    whole = {name: pl.Int32 for name, column in policy.columns.items() if column.type == "whole"}
-    pl.DataFrame(values, schema_overrides=whole).write_parquet(folder / policy.file)
+    whole = {name: pl.Int32 for name, column in shape.columns.items() if column.type == "whole"}
+    pl.DataFrame(values, schema_overrides=whole).write_parquet(folder / shape.file)
 
 
 FAMILY = {
