@@ -25,7 +25,11 @@ RIDGE = 1e-6
 
 
 def no_column_twice(t: FeatureTable, limits: FeatureChecks) -> Iterator[Finding]:
-    """FX1: no two columns are the same number, unless declared."""
+    """FX1: no two columns are the same number, unless declared.
+
+    Flags and counts may coincide in a bank (every order is also a category; a young panel is as long as the tenure):
+    a warning. Two columns of many values that coincide are one formula made twice: a failure.
+    """
     if few := _too_few("FX1", t, limits):
         yield few
         return
@@ -35,10 +39,11 @@ def no_column_twice(t: FeatureTable, limits: FeatureChecks) -> Iterator[Finding]
         a, b = own[i], own[j]
         if _declared(t.columns[a], t.columns[b], limits):
             continue
-        name, value = _strongest(t, a, b, limits)
+        name, value, distinct = _strongest(t, a, b, limits)
         if value >= limits.duplicate_correlation:
-            message = f"the same number as {t.columns[b]} (group {t.groups[b]}); drop one or declare the pair"
-            yield finding("FX1", t.columns[a], name, value, limits.duplicate_correlation, message)
+            message = f"the same number as {t.columns[b]} (group {t.groups[b]}), {distinct} distinct values"
+            verdict: Verdict = "FAIL" if distinct >= limits.fail_distinct else "WARN"
+            yield finding("FX1", t.columns[a], name, value, limits.duplicate_correlation, message, verdict=verdict)
 
 
 def groups_are_defined(t: FeatureTable, limits: FeatureChecks) -> Iterator[Finding]:
@@ -76,19 +81,21 @@ def groups_say_something_new(t: FeatureTable, limits: FeatureChecks) -> Iterator
 
 
 def columns_do_not_drift(t: FeatureTable, limits: FeatureChecks) -> Iterator[Finding]:
-    """FX4: population stability index of every column between train and the rows to score."""
+    """FX4: population stability index of every column between train and the rows to score.
+
+    Before training one finding a group names its worst column; before scoring every column has its own.
+    """
     if few := _too_few("FX4", t, limits) or _too_few_to_score("FX4", t, limits):
         yield few
         return
-    for i, name in enumerate(t.columns):
-        before, now = shares_of(t.train[:, i], t.score[:, i], limits.drift_bins)
-        value = stability_index(before, now)
-        chance = chance_psi(len(before), len(t.train), len(t.score), limits.noise_z)
-        if value >= limits.warn_psi and value > chance:
+    for group in dict.fromkeys(t.groups):
+        own = t.places(group).tolist()
+        moved = sorted(((value, i) for i in own if (value := _drift(t, i, limits))), reverse=True)
+        for value, i in moved if t.scoring else moved[:1]:
             limit, verdict = graded(value >= limits.fail_psi, limits.fail_psi, limits.warn_psi)
-            message = f"{len(t.train)} train rows and {len(t.score)} rows to score differ; chance explains {chance:.4f}"
             shown: Verdict = verdict if t.scoring else "WARN"
-            yield finding("FX4", name, "population stability index", value, limit, message, verdict=shown)
+            message = f"{len(moved)} of {len(own)} columns of {group} differ between train and the rows to score"
+            yield finding("FX4", t.columns[i], "population stability index", value, limit, message, verdict=shown)
 
 
 def little_is_clipped(t: FeatureTable, limits: FeatureChecks) -> Iterator[Finding]:
@@ -167,19 +174,28 @@ def _declared(a: str, b: str, limits: FeatureChecks) -> bool:
     return any(re.fullmatch(pattern, pair) for pattern in limits.declared_duplicates for pair in pairs)
 
 
-def _strongest(t: FeatureTable, a: int, b: int, limits: FeatureChecks) -> tuple[str, float]:
-    """Largest of |Pearson| and |Spearman| over the common rows; 0 where too little varies to tell."""
+def _strongest(t: FeatureTable, a: int, b: int, limits: FeatureChecks) -> tuple[str, float, int]:
+    """Largest of |Pearson| and |Spearman| over the common rows, 0 where too little varies to tell; distinct values."""
     both = t.known[:, a] & t.known[:, b]
     pair = t.train[both][:, [a, b]]
-    off_mode = [int(len(pair) - np.unique(x, return_counts=True)[1].max(initial=0)) for x in pair.T]
-    if len(pair) < limits.min_rows or min(off_mode) < limits.min_off_mode:
-        return "|Pearson|", 0.0
+    counts = [np.unique(x, return_counts=True)[1] for x in pair.T]
+    distinct = min(len(count) for count in counts)
+    if len(pair) < limits.min_rows or any(len(pair) - count.max() < limits.min_off_mode for count in counts):
+        return "|Pearson|", 0.0, distinct
     sizes = {
         name: abs(correlation(*x.T.astype(np.float64)))
         for name, x in (("|Pearson|", pair), ("|Spearman|", ranks(pair)))
     }
     name = max(sizes, key=lambda key: sizes[key])
-    return name, sizes[name]
+    return name, sizes[name], distinct
+
+
+def _drift(t: FeatureTable, i: int, limits: FeatureChecks) -> float:
+    """The column's index, or 0 where it is below the limit or what chance explains."""
+    before, now = shares_of(t.train[:, i], t.score[:, i], limits.drift_bins)
+    value = stability_index(before, now)
+    chance = chance_psi(len(before), len(t.train), len(t.score), limits.noise_z)
+    return value if value >= limits.warn_psi and value > chance else 0.0
 
 
 def _undefined(what: str, statistic: str, share: float, limits: FeatureChecks) -> Iterator[Finding]:

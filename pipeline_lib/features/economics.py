@@ -119,7 +119,7 @@ def _tastes(m: Material, seen: Mask) -> Values:
     shares = level2_shares(m)
     return {
         "cross_category_elasticity": masked_cv(m.windows.categories_by_month(MONTHS)[:, ::-1], seen),
-        "spending_diversification": -np.sum(shares * np.log(np.where(shares > 0, shares, 1.0)), axis=1),
+        "spending_diversification": np.sum(shares * np.log(1 / np.where(shares > 0, shares, 1.0)), axis=1),
         "category_hhi": np.sum(shares**2, axis=1),
     }
 

@@ -20,6 +20,8 @@ class FeatureChecks(Section):
     """FX1: |Pearson| or |Spearman| from which two columns are the same number."""
     min_off_mode: int = Field(ge=1)
     """FX1: rows off the most frequent value that a column needs to be compared."""
+    fail_distinct: int = Field(ge=2)
+    """FX1: distinct values from which two equal columns are a defect; flags and counts may coincide."""
     declared_duplicates: list[str]
     """FX1: regular expressions over ``a|b``, in either order, of pairs that are allowed to be the same number."""
     warn_undefined_share: float = Share

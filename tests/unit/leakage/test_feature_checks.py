@@ -105,11 +105,18 @@ def test_declared_pairs_and_masks_may_say_the_same(limits):
     assert twice(pair, limits) == []
 
 
-def test_two_rare_flags_may_coincide(limits):
+def test_flags_that_coincide_are_a_warning_and_rare_ones_nothing(limits):
     t = table()
-    for holders, verdicts in ((10, []), (40, [("first", "FAIL")])):
+    for holders, verdicts in ((10, []), (40, [("first", "WARN")])):
         flag = (np.arange(ROWS) < holders).astype(float)
         assert twice(with_column(with_column(t, "first", flag), "second", flag), limits) == verdicts
+
+
+def test_counts_that_coincide_are_a_warning(limits):
+    """Tenure and months observed of a young panel."""
+    months = np.random.default_rng(12).integers(1, 13, ROWS)
+    grown = with_column(with_column(table(), "tenure_months", months), "months_observed", months)
+    assert twice(grown, limits) == [("tenure_months", "WARN")]
 
 
 @pytest.mark.parametrize(("share", "verdict"), [(0.5, []), (0.8, ["WARN"]), (0.97, ["FAIL"])])
@@ -136,6 +143,9 @@ def test_drift_warns_before_training_and_stops_scoring(limits):
     shifted = changed(t, "score", 2, t.score[:, 2] + 2)
     assert found(shifted, limits) == [("FX4", "behaviour_2", "WARN")]
     assert found(replace(shifted, scoring=True), limits) == [("FX4", "behaviour_2", "FAIL")]
+    two = changed(shifted, "score", 3, t.score[:, 3] + 1)
+    assert found(two, limits) == [("FX4", "behaviour_2", "WARN")]  # the worst of its group
+    assert sum(verdict == "FAIL" for _, _, verdict in found(replace(two, scoring=True), limits)) == 2
     gone = changed(t, "score", 2, np.full(SCORED, np.nan))
     assert found(gone, limits) == [("FX4", "behaviour_2", "WARN")]
 
