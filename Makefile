@@ -51,8 +51,8 @@ format: install
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-leaks: install  ## plant every leak and print who catches it
-	@$(BIN)/pipeline leaks
+leaks: install  ## plant every leak and print who catches it; REAL="berka=<folder> ..." judges raw tables too
+	@$(BIN)/pipeline leaks $(foreach set,$(REAL),--real $(set))
 
 tamper: install  ## attack a record in every way and print what is found
 	@$(BIN)/pipeline tamper

@@ -9,6 +9,7 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 from pipeline_lib import settings, signing
@@ -22,11 +23,14 @@ STAGES = {
     "ingest": "ingest.load:ingest",
     "labels": "ingest.labels:label",
     "check_tables": "features.check:check_tables",
+    "features_fit": "features.build:fit_features",
+    "features_part": "features.build:build_part",
     "features": "features.build:build",
     "check_features": "features.check:check_features",
     "teacher": "teacher.train:train",
     "student": "distill.student:fit_student",
     "distill": "distill.assemble:assemble",
+    "check_scores": "features.check_scores:check_scores",
     "package": "publish.package:package",
     "score": "serve.batch:score",
     "gate": "gate.decide:decide",
@@ -112,13 +116,23 @@ def champion(place: Settings, asked: argparse.Namespace) -> int:
     return 0
 
 
-def leaks(_: Settings, __: argparse.Namespace) -> int:
-    """Plant every leak on a small bank and print which check stops the run."""
+def leaks(_: Settings, asked: argparse.Namespace) -> int:
+    """Plant every leak on a small bank, judge real raw tables, and print which check finds what."""
     from pipeline_lib.features.plants import run_plants
+    from pipeline_lib.features.plants.real import run_real
 
-    rows = run_plants()
+    rows = run_plants() + run_real(dict(asked.real))
     _table(["plant", "check", "verdict", "message"], [tuple(row) for row in rows])
     return int(any(row.verdict not in {"CAUGHT", "PASSED"} for row in rows))
+
+
+def acknowledge(place: Settings, asked: argparse.Namespace) -> int:
+    """Record that somebody has seen a warning; the next run of the check shows it."""
+    from pipeline_lib.features import leak_acks
+
+    ctx = RunContext.open(place, asked.date)
+    print(leak_acks.acknowledge(ctx, asked.check, asked.column, asked.label, asked.by, asked.reason))
+    return 0
 
 
 def tamper(_: Settings, __: argparse.Namespace) -> int:
@@ -137,6 +151,13 @@ def _stage(name: str) -> Callable[..., Any]:
     module, _, function = STAGES[name].partition(":")
     found: Callable[..., Any] = getattr(importlib.import_module(f"pipeline_lib.{module}"), function)
     return found
+
+
+def _named_folder(text: str) -> tuple[str, Path]:
+    name, _, folder = text.partition("=")
+    if not folder:
+        raise argparse.ArgumentTypeError(f"expected DATASET=FOLDER, found {text!r}")
+    return name, Path(folder)
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -158,7 +179,7 @@ def _parser() -> argparse.ArgumentParser:
 
     dated = {"type": date.fromisoformat, "default": last_promotion_day(utc_now()), "help": "the run's Monday"}
     verb("keys", keys, "make the keys of this place that are missing").add_argument("what", choices=["init"])
-    one = verb("stage", stage, "run one stage of a run (student.<task> for one student)")
+    one = verb("stage", stage, "run one stage of a run (student.<task> for one student, features_part.<number> for one range)")
     one.add_argument("name")
     one.add_argument("--date", **dated)  # type: ignore[arg-type]
     verb("summary", summary, "what a run did and where to look").add_argument("--date", **dated)  # type: ignore[arg-type]
@@ -167,7 +188,16 @@ def _parser() -> argparse.ArgumentParser:
     verb("champion", champion, "which version serves, and by which decision").add_argument(
         "--json", action="store_true"
     )
-    verb("leaks", leaks, "plant every leak, print who catches it")
+    planted = verb("leaks", leaks, "plant every leak, print who catches it")
+    planted.add_argument("--real", type=_named_folder, action="append", default=[], metavar="DATASET=FOLDER",
+                         help="judge the raw tables of a real source too")  # fmt: skip
+    seen = verb("ack-leak", acknowledge, "acknowledge a warning of a leakage check, for this configuration")
+    seen.add_argument("check", help="its id, e.g. L20")
+    seen.add_argument("column", help="column, file or group that the report names")
+    seen.add_argument("--label", default="", help="label that the report names, if any")
+    seen.add_argument("--by", required=True, help="who has seen it")
+    seen.add_argument("--reason", required=True, help="why it may stand")
+    seen.add_argument("--date", **dated)  # type: ignore[arg-type]
     verb("tamper", tamper, "attack a record in every way, print what is found")
     return parser
 

@@ -117,6 +117,7 @@ RAW_RULES = (
     raw_values.states_of_a_later_day,
     raw_values.sample_weights,
     raw_labels.columns_beside_labels,
+    bookings.raw_many_at_once,
 )
 SCORE_RULES = (scores.too_good, scores.above_the_oracle, scores.echoes)
 STOPS = ("FAIL", "UNJUDGED")

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import NamedTuple
 
 from pipeline_lib import settings
-from pipeline_lib.contracts.leakage import TableSet, TrainingFrame, frame_findings, table_findings
+from pipeline_lib.contracts import leakage
+from pipeline_lib.contracts.leakage import TableSet, TrainingFrame
 from pipeline_lib.features.build import build
 from pipeline_lib.features.check import frame_of, tables_of
-from pipeline_lib.features.plants.leaky_frames import FRAME_PLANTS
+from pipeline_lib.features.plants import leaky_raw, leaky_scores
+from pipeline_lib.features.plants.leaky_frames import BINARY, CLASSES, FRAME_PLANTS, REGRESSION, SEGMENT
+from pipeline_lib.features.plants.leaky_makers import MAKER_PLANTS
 from pipeline_lib.features.plants.leaky_tables import TABLE_PLANTS
 from pipeline_lib.features.plants.world import World, make_world
 from pipeline_lib.records import Finding
@@ -24,6 +28,8 @@ DATASET = "synthetic"
 LOGICAL_DATE = date(2026, 11, 23)
 SMALL = World(customers=700, months=13, events_per_month=14.0)
 CLEAN = "nothing planted"
+PLANTED = (BINARY, CLASSES, REGRESSION, SEGMENT)
+"""Labels that leaks are planted for; the clean twin is judged with all."""
 
 
 class PlantResult(NamedTuple):
@@ -35,7 +41,7 @@ class PlantResult(NamedTuple):
 
 
 def run_plants() -> list[PlantResult]:
-    """One row per planted leak, after a row for the clean tables and one for the clean features."""
+    """One row per planted leak, after a row for each of the clean twins."""
     with tempfile.TemporaryDirectory() as folder:
         ctx = small_run(Path(folder))
         tables, frame = clean_twins(ctx)
@@ -57,17 +63,31 @@ def clean_twins(ctx: RunContext) -> tuple[TableSet, TrainingFrame]:
 
 
 def judge_plants(tables: TableSet, frame: TrainingFrame, limits: Leakage) -> list[PlantResult]:
-    rows = [
-        _clean("tables", table_findings(tables, limits)),
-        _clean("features", frame_findings(frame, limits)),
-    ]
-    for plant in TABLE_PLANTS:
-        found = table_findings(plant.plant(tables), limits)
-        rows.append(_planted(plant.name, plant.check, plant.statistic, found))
-    for leak in FRAME_PLANTS:
-        found = frame_findings(leak.plant(frame), limits)
-        rows.append(_planted(leak.name, leak.check, leak.statistic, found))
-    return rows
+    raw = leaky_raw.honest()
+    clean = (
+        ("tables", leakage.table_findings(tables, limits)),
+        ("features", leakage.frame_findings(frame, limits)),
+        ("raw tables", leakage.raw_findings(raw, limits)),
+        ("scores", leakage.score_findings(leaky_scores.HONEST, limits)),
+    )
+    return [_clean(what, found) for what, found in clean] + list(_leaky(tables, frame, limits))
+
+
+def _leaky(tables: TableSet, frame: TrainingFrame, limits: Leakage) -> Iterator[PlantResult]:
+    for one in TABLE_PLANTS:
+        yield _planted(
+            one.name, one.check, one.statistic, one.verdict, leakage.table_findings(one.plant(tables), limits)
+        )
+    few = replace(frame, tasks={name: frame.tasks[name] for name in PLANTED})
+    for leak in (*FRAME_PLANTS, *MAKER_PLANTS):
+        found = leakage.frame_findings(leak.plant(few), limits)
+        yield _planted(leak.name, leak.check, leak.statistic, leak.verdict, found)
+    for trap in leaky_raw.RAW_PLANTS:
+        found = leakage.raw_findings(trap.plant(leaky_raw.honest()), limits)
+        yield _planted(trap.name, trap.check, trap.statistic, trap.verdict, found)
+    for score in leaky_scores.SCORE_PLANTS:
+        found = leakage.score_findings(score.plant(), limits)
+        yield _planted(score.name, score.check, score.statistic, score.verdict, found)
 
 
 def _clean(what: str, found: Sequence[Finding]) -> PlantResult:
@@ -75,8 +95,8 @@ def _clean(what: str, found: Sequence[Finding]) -> PlantResult:
     return PlantResult(f"{CLEAN} ({what})", "-", "ACCUSED" if accused else "PASSED", "; ".join(accused))
 
 
-def _planted(name: str, check: str, statistic: str, found: Sequence[Finding]) -> PlantResult:
-    hits = [str(f) for f in found if f.check == check and f.statistic == statistic and f.verdict == "FAIL"]
+def _planted(name: str, check: str, statistic: str, verdict: str, found: Sequence[Finding]) -> PlantResult:
+    hits = [str(f) for f in found if (f.check, f.statistic, f.verdict) == (check, statistic, verdict)]
     others = sorted({f.check for f in found if f.verdict == "FAIL"})
     message = hits[0] if hits else f"failed instead: {', '.join(others) or 'nothing'}"
     return PlantResult(name, check, "CAUGHT" if hits else "MISSED", message)
