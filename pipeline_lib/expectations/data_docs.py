@@ -33,6 +33,7 @@ _OUTSIDE = re.compile(
 )
 _PICTURE = re.compile(r'<img[^>]*src="https?:[^>]*>')
 _BACKGROUND = re.compile(r"url\('https?:[^)]*\)")
+_RANDOM = re.compile(r"-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _DECIMAL = re.compile(r"-?\d+\.\d{9}")
 _STYLE = "offline.css"
 
@@ -151,7 +152,7 @@ def _result(verdict: Mapping[str, Any]) -> Any:
 
 def _offline(page: str, up: str) -> str:
     """The page without anything from outside, with its own style."""
-    page = _BACKGROUND.sub("none", page)
+    page = _RANDOM.sub("", _BACKGROUND.sub("none", page))
     plain = _PICTURE.sub(f'<img src="{up}static/images/logo-long.png" alt="Great Expectations" height="50">', page)
     plain = re.sub(r'(src|href)="\S*?static/images/', rf'\1="{up}static/images/', _OUTSIDE.sub("", plain))
     return plain.replace("</head>", f'<link rel="stylesheet" href="{up}static/{_STYLE}">\n</head>', 1)
