@@ -69,12 +69,27 @@ def weekly_promotion():
 
             return reference(check.check_tables(open_run()))
 
-        @task(outlets=[FEATURES])
-        def build_features():
-            """Features as of each cutoff, fitted on train rows only."""
+        @task
+        def fit_features() -> list[int]:
+            """Everything features learn, from a bounded sample of train rows; returns the ranges of customers."""
             from pipeline_lib.features import build
 
-            return reference(build.build(open_run()))
+            build.fit_features(open_run())
+            return build.range_numbers(open_run())
+
+        @task
+        def build_range(number: int):
+            """Features as of each cutoff, of one range of customers; retried alone."""
+            from pipeline_lib.features import build
+
+            return reference(build.build_part(open_run(), number))
+
+        @task(outlets=[FEATURES])
+        def assemble_features():
+            """One scaler of all train rows, one schema, the tables that the next stages read."""
+            from pipeline_lib.features import build
+
+            return reference(build.assemble_features(open_run()))
 
         @task
         def check_features():
@@ -83,7 +98,9 @@ def weekly_promotion():
 
             return reference(check.check_features(open_run()))
 
-        ingest() >> label() >> check_tables() >> build_features() >> check_features()
+        fitted = fit_features()
+        ingest() >> label() >> check_tables() >> fitted
+        build_range.expand(number=fitted) >> assemble_features() >> check_features()
 
     @task(outlets=[TEACHER], **CUDA)
     def train_teacher():

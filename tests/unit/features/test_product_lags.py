@@ -28,7 +28,7 @@ def written(folder: Path, held: np.ndarray, days: list[date] = DAYS, order: int 
     for month, day in enumerate(days[: held.shape[1]]):
         keys = np.random.default_rng(order + month).permutation(len(held))
         keys = keys[held[keys, month, 0] != -2]
-        table = pl.DataFrame({"customer_key": pl.Series(keys + 1, dtype=pl.Int32)})
+        table = pl.DataFrame({"customer_key": pl.Series(keys + 1, dtype=pl.Int32), "shard": pl.Series(keys % 7)})
         for p, short in enumerate(PRODUCTS):
             flags = pl.Series(held[keys, month, p].astype(np.int8))
             table = table.with_columns(pl.when(flags >= 0).then(flags).alias(f"prod_{short}"))
