@@ -127,7 +127,8 @@ def _tastes(m: Material, seen: Mask) -> Values:
 def _risks(ledger: Ledger, policy: Economics) -> Values:
     spent = ledger.seen & (ledger.spend > 0)
     return {
-        "price_sensitivity": masked_mean(ratio(ledger.refund, ledger.spend), spent),
+        # Refunds of an earlier month can exceed the spend of this one; a share is at most 1.
+        "price_sensitivity": masked_mean(np.minimum(ratio(ledger.refund, ledger.spend), 1.0), spent),
         "spending_risk": masked_cv(ledger.net, ledger.seen),
         "discount_rate_proxy": halves(ledger.net, ledger.seen, policy.max_log_ratio),
     }

@@ -137,6 +137,11 @@ def test_refunds_reduce_spend_and_saving_counts_cash_as_spent():
     assert made["price_sensitivity"] == pytest.approx([0.25])
 
 
+def test_a_month_that_returns_more_than_it_spends_has_a_refund_share_of_one():
+    made = group._make(material(months=[900.0] * 11 + [10.0], refunds=[0.0] * 11 + [500.0]), {}, POLICY)
+    assert made["price_sensitivity"] == pytest.approx([1 / 12])
+
+
 def test_income_columns_and_spend_columns_are_undefined_apart():
     made = group._make(material(months=[100.0] * 12, income=[0.0] * 7 + [500.0] * 5), {}, POLICY)
     assert not np.isnan(made["spending_risk"]).any()
