@@ -38,6 +38,8 @@ class Column:
     low: float | None = None
     high: float | None = None
     values: tuple[str, ...] | None = None
+    absent: str | None = None
+    """What stands in every row of a source that does not carry the column; None: null."""
 
 
 def _flag(name: str, *, nullable: bool = True) -> Column:
@@ -46,7 +48,7 @@ def _flag(name: str, *, nullable: bool = True) -> Column:
 
 PROFILE = (
     Column("age", pl.Int16(), True, 18, 100),
-    Column("sex", pl.String(), False, values=SEX),
+    Column("sex", pl.String(), False, values=SEX, absent="U"),
     Column("income", pl.Float64(), True, 0, 5e7),
     Column("tenure_months", pl.Int16(), True, 0, 256),
     _flag("is_active"),
@@ -109,7 +111,7 @@ EVENT = (
     Column("event_ts", pl.Datetime("us")),
     Column("event_date", pl.Date()),
     Column("event_type", pl.String(), values=EVENT_TYPES),
-    Column("mcc_idx", pl.UInt8()),
+    Column("mcc_idx", pl.UInt8(), False, 0, 255),
     Column("l1_id", pl.UInt8()),
     Column("l2_id", pl.UInt8()),
     Column("merchant_key", pl.Int64(), True, 0),

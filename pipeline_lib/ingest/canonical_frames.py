@@ -49,7 +49,7 @@ def snapshot_frame(day: date, files: Sequence[Path], keys: pl.DataFrame, shape: 
     flags = [product_column(p) for p in shape.products]
     schema = snapshot_schema(list(shape.products))
     return (
-        rows.with_columns(pl.lit(None, dtype=c.dtype).alias(c.name) for c in PROFILE if c.name not in rows.columns)
+        rows.with_columns(pl.lit(c.absent, dtype=c.dtype).alias(c.name) for c in PROFILE if c.name not in rows.columns)
         .with_columns(
             snapshot_date=pl.lit(day),
             shard=pl.col("shuffle_key") // 2**SHARD_SHIFT,

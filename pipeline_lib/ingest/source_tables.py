@@ -119,7 +119,7 @@ def category_table(rows: Sequence[tuple[str, str, str, bool]], unknown: str = "u
 def _as_declared(table: str, rows: pl.DataFrame, columns: Sequence[Column], *, optional: bool) -> pl.DataFrame:
     names = [c.name for c in columns]
     unknown = [n for n in rows.columns if n not in names]
-    missing = [c.name for c in columns if c.name not in rows.columns and not (optional and c.nullable)]
+    missing = [c.name for c in columns if c.name not in rows.columns and not (optional and (c.nullable or c.absent))]
     if unknown or missing:
         raise SchemaError(f"adapter table {table}: columns not in the contract {unknown}, missing {missing}")
     wrong = [

@@ -87,7 +87,6 @@ def _read(source: Source, path: Path) -> pl.DataFrame:
 def _customers(rows: pl.DataFrame, deposit: pl.Expr) -> pl.DataFrame:
     return rows.select(
         customer_id=pl.col("row_no").cast(pl.String),
-        sex=pl.lit("U"),
         age=pl.col("age").cast(pl.Int16),
         channel="contact",
         prod_deposit=deposit.cast(pl.Int8),

@@ -116,7 +116,7 @@ def _typed(rows: pl.DataFrame, categories: pl.DataFrame) -> pl.DataFrame:
 
 
 def _cards(rows: pl.DataFrame, day: date, idle_months: int) -> pl.DataFrame:
-    """Cards with a transaction in the ``idle_months`` months up to ``day``; a card has no sex."""
+    """Cards with a transaction in the ``idle_months`` months up to ``day``."""
     since = readers.month_before(day, idle_months)
     used = rows.filter((pl.col("date") > since) & (pl.col("date") < day + timedelta(days=1)))
-    return used.select(customer_id="card_id").unique().sort("customer_id").with_columns(sex=pl.lit("U"))
+    return used.select(customer_id="card_id").unique().sort("customer_id")
