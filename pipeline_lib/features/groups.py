@@ -33,6 +33,7 @@ from pipeline_lib.features.heavy_tails import LOG_COPIES
 from pipeline_lib.features.hmm import groups as hmm
 from pipeline_lib.features.inputs import FeatureInputs
 from pipeline_lib.features.series import groups as series
+from pipeline_lib.features.topology import groups as topology
 from pipeline_lib.settings.features import Features
 
 Factory = Callable[[Shape, Features], Generator]
@@ -55,6 +56,9 @@ GROUPS: dict[str, Factory] = {
     "product_holdings": profile.product_holdings,
     "txn_behavior": _txn_behavior,
     "derived_temporal": profile.derived_temporal,
+    "tda_long": topology.tda_long,
+    "tda_short": topology.tda_short,
+    "phase_transition": topology.phase_transition,
     "gmm_clustering": mixture.generator,
     "economics": economics.generator,
     "model_derived": series.model_derived,
