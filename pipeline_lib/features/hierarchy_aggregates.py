@@ -20,7 +20,7 @@ Ints = npt.NDArray[np.int64]
 
 def _merchant_column(name: str) -> Column:
     lineage = (MERCHANT, f"{EVENT}.amount", f"{EVENT}.event_date")
-    return Column(name, "num", lineage, (*SPEND, MERCHANT), lookback_days=LOOKBACK_DAYS)
+    return Column(name, "num", lineage, SPEND, lookback_days=LOOKBACK_DAYS)
 
 
 AGGREGATES = (
