@@ -70,8 +70,9 @@ def load_holdings(
         known = np.isin(keys, customers)
         where, month = np.searchsorted(customers, keys[known]), month_number(day) - first
         present[where, month] = True
-        flags = table.select(pl.col(columns).cast(pl.Int8).fill_null(UNKNOWN)).to_numpy()
-        held[where, month] = flags[known]
+        if columns:  # a table without columns has lost its rows, too
+            flags = table.select(pl.col(columns).cast(pl.Int8).fill_null(UNKNOWN)).to_numpy()
+            held[where, month] = flags[known]
     return Holdings(customers, first, held, present, {month_number(day): day for day in snapshots})
 
 
