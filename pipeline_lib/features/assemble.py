@@ -123,7 +123,9 @@ def _require_part(recipe: Recipe, table: pl.DataFrame, rows: pl.DataFrame) -> No
         if column.name != found:
             raise ContractError(f"group {group}: expected column {column.name} at place {place}, found {found}")
     if len(table.columns) != len(ROW) + len(recipe.names):
-        raise ContractError(f"{RAW}: {len(table.columns) - len(ROW)} columns, expected {len(recipe.names)}")
+        group, last = recipe.layout.columns[-1]
+        more = ", ".join(table.columns[len(ROW) + len(recipe.names) :]) or "fewer"
+        raise ContractError(f"expected {len(recipe.names)} columns, the last {group}.{last.name}, found {more}")
 
 
 def _require_finite(recipe: Recipe, z: Matrix) -> None:

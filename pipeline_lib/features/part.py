@@ -73,9 +73,13 @@ def make_part(out: Out, recipe: Recipe, inputs: FeatureInputs, threads: int) -> 
     write_matrix(out, RAW, rows.select(ROW), recipe.names, matrix)
     names = [name for name, _ in item_names(inputs.categories, inputs.products)]
     write_matrix(out, EDGES, rows.select(KEYS), names, edges(material, fitted.edge_scale))
-    train = (rows["split"] == "train").to_numpy()
-    Moments.of(matrix[train]).write(out.path(MOMENTS))
+    Moments.of(matrix[scaled_by(rows)]).write(out.path(MOMENTS))
     out.facts.update(rows=len(rows), steps=steps, features=matrix.shape[1], opened=list(inputs.opened))
+
+
+def scaled_by(rows: pl.DataFrame) -> npt.NDArray[np.bool_]:
+    """Rows that the scaler is learnt from [R]."""
+    return (rows["split"] == "train").to_numpy()
 
 
 def write_matrix(out: Out, name: str, keys: pl.DataFrame, names: list[str], values: npt.NDArray[np.float32]) -> None:
