@@ -24,7 +24,7 @@ from pipeline_lib.features.hierarchy_spend import (
     purchases,
     spend_column,
 )
-from pipeline_lib.features.hyperbolic import category_points, leaves_with_spend
+from pipeline_lib.features.hyperbolic import branches, category_points
 from pipeline_lib.features.material import Material
 from pipeline_lib.features.stream import Window
 from pipeline_lib.features.trees import Tree, category_tree
@@ -43,7 +43,7 @@ def generator(shape: Shape, policy: Features) -> Generator:
     place = leaf_of(shape.categories)
 
     def fit(m: Material, made: Values) -> Arrays:
-        tree = leaves_with_spend(shape)
+        tree, _ = branches(m, shape, own)
         axes = axes_of(_share_gram(m, tree, own), own.share_components)
         if axes.shape[1] < 2:
             raise GroupUnavailable(f"the level-2 spend shares of train have rank {axes.shape[1]}")

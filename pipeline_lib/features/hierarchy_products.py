@@ -32,8 +32,8 @@ def generator(shape: Shape, policy: Features) -> Generator:
     )
 
     def fit(m: Material, made: Values) -> Arrays:
-        if len(shape.products) < 2:
-            raise GroupUnavailable(f"a tree of {len(shape.products)} products has no hierarchy")
+        if len(set(shape.families)) == len(shape.products):
+            raise GroupUnavailable("no family has two products: the tree says no more than the holdings")
         tree = product_tree(shape.families)
         return {"points": embed(tree, own.product_dim, own.ball, seed_of(GROUP))[tree.leaves]}
 

@@ -37,11 +37,7 @@ def generator(shape: Shape, policy: Features) -> Generator:
     anchors = _anchor_columns(shape)
 
     def fit(m: Material, made: Values) -> Arrays:
-        tree = leaves_with_spend(shape)
-        spend = train_spend(m, place, own.decay_days)
-        if not spend.sum():
-            raise GroupUnavailable("train has no purchase in a known category")
-        by_l1 = np.bincount(tree.above(1), weights=spend)
+        tree, by_l1 = branches(m, shape, own)
         top = np.sort(np.lexsort((np.arange(len(by_l1)), -by_l1))[: own.anchors])
         return {"points": category_points(tree, own), "anchors": top}
 
@@ -59,12 +55,21 @@ def generator(shape: Shape, policy: Features) -> Generator:
     )
 
 
-def leaves_with_spend(shape: Shape) -> Tree:
-    """The category tree. Raises GroupUnavailable when it has no two leaves."""
-    count = len(usable_categories(shape.categories))
-    if count < 2:
-        raise GroupUnavailable(f"a tree of {count} categories has no hierarchy")
-    return category_tree(shape.categories)
+def branches(m: Material, shape: Shape, own: Hierarchy) -> tuple[Tree, Floats]:
+    """The category tree, and the train spend on its level-1 categories [L1].
+
+    Raises:
+        GroupUnavailable: fewer than ``own.min_branches`` of them have any: a place in the tree is then no more than a
+            share or two, many times over.
+    """
+    place = leaf_of(shape.categories)
+    if place.max() < 0:
+        raise GroupUnavailable("the source has no category that customers choose")
+    tree = category_tree(shape.categories)
+    by_l1 = np.bincount(tree.above(1), weights=train_spend(m, place, own.decay_days)).astype(np.float64)
+    if (used := int((by_l1 > 0).sum())) < own.min_branches:
+        raise GroupUnavailable(f"train spends in {used} level-1 categories, expected at least {own.min_branches}")
+    return tree, by_l1
 
 
 def category_points(tree: Tree, own: Hierarchy) -> Floats:

@@ -30,6 +30,9 @@ class Hierarchy(Section):
     """Dimensions of the product tree's ball."""
     category_dim: int = Field(ge=2)
     """Dimensions of the category tree's ball."""
+    min_branches: int = Field(ge=2)
+    """Level-1 categories with train spend below which there is no hierarchy to speak of: with two of them every
+    position is a function of one share."""
     decay_days: float = Field(gt=0)
     """Weight of a purchase: amount x exp(-age / this) [d]."""
     anchors: int = Field(ge=1)

@@ -173,9 +173,10 @@ class TestProducts:
         assert found[2, :32] == pytest.approx(ball.log0(middle), rel=1e-9)
         assert found[2, 33] == pytest.approx(ball.origin_distance(points[[3, 17]]).mean())
 
-    def test_a_single_product_has_no_hierarchy(self, policy, bank):
-        with pytest.raises(GroupUnavailable, match="1 products"):
-            hierarchy_products.generator(Shape(("p",), (1,), CATEGORIES), policy).fit(bank, {})
+    def test_families_of_one_product_each_are_no_hierarchy(self, policy, bank):
+        flat = Shape(("account", "card", "loan"), (0, 1, 2), CATEGORIES)
+        with pytest.raises(GroupUnavailable, match="no family has two products"):
+            hierarchy_products.generator(flat, policy).fit(bank, {})
 
 
 class TestHyperbolic:
@@ -236,9 +237,11 @@ class TestHyperbolic:
         expected = [weight[0], 0, weight[1], weight[2] + weight[3]]
         assert spend.quarters[0, :, code("5411")] == pytest.approx(expected)
 
-    def test_train_without_purchases_has_no_group(self, policy):
-        with pytest.raises(GroupUnavailable, match="no purchase"):
-            hyperbolic.generator(SHAPE, policy).fit(material([(0, 5, UNKNOWN, 9.0, 1, "spend")]), {})
+    @pytest.mark.parametrize("factory", [hyperbolic.generator, hierarchy_merchants.generator])
+    def test_spend_in_two_branches_is_no_hierarchy(self, factory, policy):
+        spent = [(0, 5, code(c), 9.0, 1, "spend") for c in ("5411", "5812", "4111")]
+        with pytest.raises(GroupUnavailable, match="spends in 2 level-1 categories, expected at least 3"):
+            factory(SHAPE, policy).fit(material([*spent, (0, 5, UNKNOWN, 9.0, 1, "spend")]), {})
 
 
 class TestMerchants:
@@ -352,7 +355,7 @@ def test_other_rows_of_the_batch_change_no_byte(factory, policy, bank):
 
 
 @pytest.mark.parametrize("factory", FACTORIES)
-def test_what_the_source_lacks_is_seen_before_anything_is_made(factory, policy):
-    generator = factory(Shape((), (), category_table([("only", "one", "code", True)])), policy)
+def test_a_source_without_products_or_categories_has_no_such_group(factory, policy):
+    generator = factory(Shape((), (), category_table([])), policy)
     with pytest.raises(GroupUnavailable):
         generator.fit(material([(0, 5, 0, 9.0, 1, "spend")]), {})
