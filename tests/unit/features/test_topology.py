@@ -168,7 +168,7 @@ def test_the_list_of_bars_is_sorted_capped_and_ends_the_infinite_bar():
     assert listed[7:].tolist() == [[0, 1, 0], [0, 1, 0]]
     offsets, listed = found.listed(most=5)
     assert offsets.tolist() == [0, 5, 5, 7]
-    assert listed[4].tolist() == [1, 4, 1]
+    assert listed[4:].tolist() == [[1, 4, 1], [0, 1, 0], [0, 1, 0]]
 
 
 def test_normalising_drops_bars_that_are_too_short():

@@ -1,120 +1,22 @@
-"""Clouds, cohorts and the three groups of topology on rows with events of their own."""
+"""The three groups of topology on rows with events of their own."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cache
 
 import numpy as np
 import polars as pl
 import pytest
 from sklearn.metrics import silhouette_score
 
+from pipeline_lib.features.columns import Column
 from pipeline_lib.features.generator import Arrays, Generator, GroupUnavailable
-from pipeline_lib.features.material import Material
 from pipeline_lib.features.stream import Events
 from pipeline_lib.features.topology import groups
-from pipeline_lib.features.topology.cloud import clouds, confidence, fit_scales, part, sampled
-from pipeline_lib.features.topology.cohorts import medians
-from pipeline_lib.features.topology.phase import NAMES, PHASES, phase_of, phase_scores, transition_probability
-from tests.unit.features.event_world import make_events, material, policy, shape, some_bank
-
-ROWS = 60
-FACTORIES = {
-    "tda_short": groups.tda_short,
-    "tda_long": groups.tda_long,
-    "phase_transition": groups.phase_transition,
-}
-
-
-def with_profile(m: Material) -> Material:
-    rng = np.random.default_rng(8)
-    ages = pl.Series([None, *rng.integers(18, 90, len(m) - 1).tolist()], dtype=pl.Int16)
-    held = rng.integers(0, 7, len(m)).astype(np.int8)
-    return replace(m, profile=m.profile.with_columns(ages.alias("age"), pl.Series("num_products", held)))
-
-
-@cache
-def bank() -> Material:
-    return with_profile(some_bank(ROWS))
-
-
-@cache
-def fitted(name: str) -> tuple[Generator, Arrays]:
-    generator = FACTORIES[name](shape(), small_cohorts())
-    return generator, generator.fit(bank(), {})
-
-
-def small_cohorts():
-    own = policy()
-    return own.model_copy(update={"topology": own.topology.model_copy(update={"cohort_min_rows": 5})})
-
-
-def spending(rows: list[Events]) -> Material:
-    return with_profile(material(rows))
-
-
-def varied(n: int, seed: int = 0, days: int = 90, timed: bool = True) -> Events:
-    """n different events within some days."""
-    rng = np.random.default_rng(seed)
-    return make_events(
-        sorted(rng.integers(0, days, n).tolist(), reverse=True),
-        np.round(np.exp(rng.normal(3, 1, n)), 2).tolist(),
-        rng.integers(0, 20, n).tolist(),
-        second=rng.integers(0, 86_400, n).tolist() if timed else None,
-    )
-
-
-def test_coordinates_have_about_unit_variance_per_variable():
-    events = varied(5000, days=360)
-    window = material([events]).stream.window(360, ("spend",))
-    points = clouds(window, 5000, fit_scales(window.events)).points[0]
-    variance = points.var(axis=0, ddof=1)
-    assert [variance[0], variance[1], variance[2:4].sum(), variance[4:].sum()] == pytest.approx([1] * 4, abs=0.02)
-
-
-def test_categories_rank_by_their_frequency_and_unseen_ones_come_last():
-    ranks = fit_scales(make_events([0] * 10, mcc=[3] * 6 + [1] * 4))["mcc_rank"]
-    assert ranks[[3, 1, 7]].tolist() == [0.3, 0.8, 1.0]
-
-
-def test_a_source_without_hours_has_four_coordinates():
-    window = material([varied(40, timed=False)]).stream.window(90)
-    learnt = fit_scales(window.events)
-    assert learnt["hour_radius"][0] == 0.0
-    assert (clouds(window, 60, learnt).points[0, :, 4:] == 0).all()
-    timed = fit_scales(varied(40))
-    assert timed["hour_radius"][0] == 1.0
-    assert (clouds(window, 60, timed).points[0, :, 4:] == 0).all(), "an event without a time lies at the centre"
-
-
-def test_samples_are_spread_over_time():
-    crowd = make_events([85] * 300 + list(range(79, -1, -2)), amounts=np.arange(1, 341).tolist())
-    window = material([crowd, varied(20)]).stream.window(90, ("spend",))
-    kept = sampled(window, np.array([50, 50]))
-    assert kept.counts.tolist() == [50, 20]
-    buckets = np.bincount((89 - kept.age[:50]) * 10 // 90, minlength=10)
-    # Ten buckets in turn: the oldest has 300 events, the others four or five each, and these give all they have.
-    assert buckets.tolist() == [10, 4, 5, 4, 5, 4, 5, 4, 5, 4]
-    even = material([make_events(sorted(list(range(90)) * 4, reverse=True))]).stream.window(90)
-    assert np.bincount((89 - sampled(even, np.array([60])).age) * 10 // 90).tolist() == [6] * 10
-
-
-def test_a_sample_does_not_depend_on_the_order_of_events_or_on_the_batch():
-    events = varied(200)
-    order = np.lexsort((np.random.default_rng(3).random(200), events.day))
-    alone, turned = (material([e]).stream.window(90) for e in (events, events.take(order)))
-    both = material([varied(90, seed=4), events]).stream.window(90)
-    cap = np.array([60])
-    first = np.sort(sampled(alone, cap).events.amount)
-    assert np.array_equal(first, np.sort(sampled(turned, cap).events.amount))
-    assert np.array_equal(first, np.sort(sampled(both, np.array([60, 60])).events.amount[60:]))
-
-
-def test_parts_of_a_window_count_their_own_days():
-    window = material([make_events([359, 180, 179, 0])]).stream.window(360)
-    late, early = part(window, 0, 180), part(window, 180, 360)
-    assert (late.age.tolist(), early.age.tolist(), late.days) == ([179, 0], [179, 0], 180)
+from pipeline_lib.features.topology.cloud import confidence
+from pipeline_lib.features.topology.cohorts import levels, medians
+from tests.unit.features.event_world import make_events, policy, shape
+from tests.unit.features.topology_world import FACTORIES, bank, fitted, spending, varied
 
 
 def test_loops_need_15_events_and_parts_5():
@@ -172,7 +74,7 @@ def test_nothing_to_learn_from_makes_the_group_unavailable(name: str):
         FACTORIES[name](shape(), policy()).fit(spending([varied(3), make_events([9] * 40)]), {})
 
 
-def columns_of(generator: Generator, learnt: Arrays):
+def columns_of(generator: Generator, learnt: Arrays) -> tuple[Column, ...]:
     return generator.columns_of(learnt, {}) if generator.columns_of else generator.columns
 
 
@@ -189,6 +91,12 @@ def test_the_global_scope_is_the_contrast_with_the_cohort():
         usual = learnt["cohort_median"][cell][1]
         gap = made["tda_long_local_h0_mean"][row] - made["tda_long_global_h0_mean"][row]
         assert gap == pytest.approx(usual, abs=1e-12)
+
+
+def test_levels_of_a_cohort_begin_at_their_cut():
+    profile = pl.DataFrame({"age": [24, 25, 65, None], "num_products": [1, 2, 3, 4]})
+    found = levels(profile, np.array([9, 10, 20, 0]), np.array([10.0, 20.0]), [25, 35, 45, 55, 65])
+    assert found.tolist() == [[0, 0, 0], [1, 1, 1], [5, 2, 1], [6, 0, 2]]
 
 
 def test_small_cohorts_fall_back_to_their_parents():
@@ -211,53 +119,6 @@ def test_a_contrast_that_copies_its_column_leaves_the_schema():
     assert not any("global" in name for name in names)
     assert sorted(generator.make(bank(), learnt, {})) == sorted(names)
     assert len(columns_of(*fitted("tda_long"))) == len(generator.columns) == 24
-
-
-def test_transition_probability():
-    assert transition_probability(np.array([1.2]), 0.5)[0] == pytest.approx(0.8022, abs=1e-4)
-
-
-def test_half_of_train_changes_more_than_tau():
-    generator, learnt = fitted("phase_transition")
-    probability = generator.make(bank(), learnt, {})["pt_transition_probability"]
-    known = probability[~np.isnan(probability)]
-    assert len(known) > 20
-    assert np.median(known) == pytest.approx(0.5)
-
-
-def test_phases_need_5_events_in_each_half():
-    generator, learnt = fitted("phase_transition")
-    late = varied(40)
-    rows = [make_events([200 + k for k in range(n)][::-1], amounts=list(range(5, 5 + n))) for n in (4, 5)]
-    joined = [Events(**{k: np.concatenate([v, getattr(late, k)]) for k, v in vars(row).items()}) for row in rows]
-    made = generator.make(spending(joined), learnt, {})
-    assert sorted(made) == sorted(NAMES)
-    for name in NAMES[:5]:
-        assert np.isnan(made[name]).tolist() == [True, False], name
-
-
-def test_equal_halves_do_not_change():
-    generator, learnt = fitted("phase_transition")
-    half = varied(40, seed=2, days=84)
-    # 182 days earlier is the same weekday; days 182..265 and 0..83 lie in one half each.
-    events = Events(**{key: np.concatenate([value, value]) for key, value in vars(half).items()})
-    events = replace(events, day=np.concatenate([half.day - 182, half.day]).astype(np.int32))
-    whole = policy().model_copy(update={"topology": policy().topology.model_copy(update={"half_points": 50})})
-    made = groups.phase_transition(shape(), whole).make(spending([events, events]), learnt, {})
-    for name in ("pt_W1_distance_h0", "pt_W1_distance_h1", "pt_max_structural_shift", "pt_direction"):
-        assert made[name] == pytest.approx([0.0, 0.0], abs=1e-9)
-
-
-def test_the_phase_is_the_largest_score():
-    one = np.array([1.0])
-    quiet, calm = np.full((1, 4), 1.0), 0.0 * one
-    assert PHASES[phase_of(phase_scores(0.1 * one, calm, calm, quiet))[0]] == "Stable"
-    assert PHASES[phase_of(phase_scores(0.9 * one, calm, calm, quiet))[0]] == "Transitioning"
-    assert PHASES[phase_of(phase_scores(0.5 * one, 0.8 * one, calm, quiet))[0]] == "Growing"
-    assert PHASES[phase_of(phase_scores(0.5 * one, -0.8 * one, calm, quiet))[0]] == "Shrinking"
-    wild = np.array([[0.0, 4.0, 0.0, 4.0]])
-    assert PHASES[phase_of(phase_scores(0.5 * one, calm, one, wild))[0]] == "Chaotic"
-    assert phase_of(phase_scores(0.5 * one, calm, one, np.full((1, 4), np.nan)))[0] == -1
 
 
 def test_columns_name_what_they_come_from():
