@@ -1,0 +1,82 @@
+"""Sources that lack events, products, or both: groups leave the schema with a reason, and nothing fails."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+
+from pipeline_lib.features.groups import GROUPS, LOG_COPIES
+
+EVENTS = {"txn_behavior", "economics", "txn_rolling", "mcc_multihot"}
+PRODUCTS = {"product_holdings", "product_history_multihot"}
+LAST = ["log_copies", "availability"]
+
+
+def without_events(name: str, table: pl.DataFrame) -> pl.DataFrame:
+    return table.clear() if name.startswith("transaction_event/") else table
+
+
+def without_products(name: str, table: pl.DataFrame) -> pl.DataFrame:
+    if name == "dim_product.parquet":
+        return table.clear()
+    if name.startswith("customer_snapshot/"):
+        flags = [column for column in table.columns if column.startswith("prod_")]
+        return table.drop(flags).with_columns(pl.lit(0, pl.Int8).alias("num_products"))
+    return table
+
+
+def without_both(name: str, table: pl.DataFrame) -> pl.DataFrame:
+    return without_products(name, without_events(name, table))
+
+
+def every_group(bank) -> dict:
+    """All groups of the code, in the order of the blocks."""
+    own = bank.ctx.settings.features.model_dump(mode="json")["groups"]
+    late = {"hmm_journey": 3, "hmm_lifecycle": 3, "hmm_behavior": 3, "graph_collaborative": 1, "product_hierarchy": 1}
+    late |= {"hyperbolic_embedding": 2, "merchant_hierarchy": 2, "log_copies": 4, "availability": 5}
+    names = sorted([*GROUPS, LOG_COPIES], key=lambda name: late.get(name, 0))
+    more = {name: {"axis": "State", "experts": [], "distil": 0.0} for name in names}
+    return {"features": {"groups": {name: own.get(name, more[name]) for name in names}}}
+
+
+@pytest.mark.parametrize(
+    ("change", "gone", "there"),
+    [
+        (without_events, EVENTS, PRODUCTS | {"demographics", "derived_temporal"}),
+        (without_products, PRODUCTS, EVENTS | {"demographics", "derived_temporal"}),
+        (without_both, EVENTS | PRODUCTS, {"demographics", "relationship"}),
+    ],
+)
+def test_groups_leave_with_a_reason(bank, rebuilt, change, gone: set[str], there: set[str]):
+    poor = rebuilt(ingest=change, overrides=every_group(bank))
+    schema = json.loads(poor.features.path("schema.json").read_bytes())
+    groups = {group["name"]: group for group in schema["groups"]}
+    for name in gone:
+        assert not groups[name]["available"], name
+        assert groups[name]["why"], name
+    for name in there:
+        assert groups[name]["available"], groups[name]["why"]
+    values = poor.table("x_norm.parquet").drop("customer_key", "cutoff_date").to_numpy()
+    assert np.isfinite(values).all()
+    assert values.shape == (len(poor.table("split_assignment.parquet", "labels")), len(schema["columns"]))
+
+
+def test_a_source_without_events_has_days_of_product_moves_alone(rebuilt):
+    poor = rebuilt(ingest=without_events)
+    schema = json.loads(poor.features.path("schema.json").read_bytes())
+    assert schema["sequence"]["channels"] == ["products_added", "products_dropped"]
+    assert poor.table("sequences.parquet")["txn_len"].sum() > 0
+
+
+def test_a_source_without_both_has_sequences_of_length_0(rebuilt):
+    poor = rebuilt(ingest=without_both)
+    schema = json.loads(poor.features.path("schema.json").read_bytes())
+    sequences = poor.table("sequences.parquet")
+    assert schema["sequence"]["channels"] == []
+    assert sequences["txn_len"].to_list() == [0] * len(sequences)
+    assert sequences["asof_gap"].to_list() == [365.0] * len(sequences)
+    assert [item["kind"] for item in schema["items"]] == ["category"] * len(schema["items"])
+    assert not poor.table("edges.parquet").drop("customer_key", "cutoff_date").to_numpy().any()
