@@ -50,7 +50,9 @@ class Events:
     def _require_sound(self, month: str) -> None:
         where = f"transaction_event {month}"
         until = {"before": self._before, "newest": self._newest}
-        found = self._duck.frame("ingest/event_check", month=month, **until).row(0, named=True)
+        found = self._duck.frame("ingest/event_check", month=date.fromisoformat(f"{month}-01"), **until).row(
+            0, named=True
+        )
         if found["other_month"]:
             raise SchemaError(f"{where}: {found['other_month']} events lie in another month")
         if found["twice"]:

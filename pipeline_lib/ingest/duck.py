@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,12 @@ class Duck:
         loaded = sql.load(statement)
         create = f"CREATE OR REPLACE TEMP TABLE {name} AS\n{loaded.text}"
         self._connection.execute(create, self._named(loaded, parameters))
+
+    def fill(self, name: str, statement: str, *, first: bool, **parameters: Any) -> None:
+        """Add a statement's rows to the table ``name``, which the first call makes."""
+        loaded = sql.load(statement)
+        verb = f"CREATE OR REPLACE TEMP TABLE {name} AS" if first else f"INSERT INTO {name}"
+        self._connection.execute(f"{verb}\n{loaded.text}", self._named(loaded, parameters))
 
     def frame(self, statement: str, **parameters: Any) -> pl.DataFrame:
         """The rows of a statement."""
@@ -64,11 +70,17 @@ class Duck:
         target = f"TO {_quoted(folder)} (FORMAT parquet, PARTITION_BY ({column}), WRITE_PARTITION_COLUMNS true)"
         self._connection.execute(f"COPY (\n{loaded.text}) {target}", self._named(loaded, parameters))
 
-    def view(self, name: str, files: list[Path]) -> None:
-        """A view over Parquet files of one schema."""
+    def save(self, name: str, path: Path) -> None:
+        """A table as a scratch file, in no order that anybody may rely on."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._connection.execute(f"COPY {name} TO {_quoted(path)} (FORMAT parquet)")
+
+    def view(self, name: str, files: Sequence[Path], shards: tuple[int, int] | None = None) -> None:
+        """A view over Parquet files of one schema, or over their rows of a range of shards (both ends included)."""
         names = ", ".join(_quoted(path) for path in files)
         read = f"read_parquet([{names}], hive_partitioning = false)"
-        self._connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS SELECT * FROM {read}")
+        where = f" WHERE shard BETWEEN {shards[0]} AND {shards[1]}" if shards else ""
+        self._connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS SELECT * FROM {read}{where}")
 
     def register(self, name: str, frame: pl.DataFrame) -> None:
         """A small frame as a table."""

@@ -7,44 +7,24 @@ rows of split_assignment. Source: data.md 6, 7.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from pipeline_lib import sql
-from pipeline_lib.canonical import digest
+from pipeline_lib.contracts.tables import ROW_GROUP_ROWS
 from pipeline_lib.errors import SettingsError
 from pipeline_lib.expectations import stage
-from pipeline_lib.ingest.duck import Duck, connect
-from pipeline_lib.ingest.splits import BUCKETS, Cutoff, plan, plan_frame, require_gap
+from pipeline_lib.ingest.duck import connect
+from pipeline_lib.ingest.label_families import derive, label_version
+from pipeline_lib.ingest.splits import Cutoff, plan, require_gap
 from pipeline_lib.ingest.viability import judge_tasks, rates
 from pipeline_lib.runs import Out, RunContext, StageOutput
 from pipeline_lib.settings import Settings
 
 STAGE = "labels"
-
-FAMILIES = (
-    ("spine", "spine"),
-    ("holding", "holding"),
-    ("holding_change", "holding_change"),
-    ("churn", "churn"),
-    ("stability", "stability"),
-    ("additions", "additions"),
-    ("segment_label", "segment"),
-    ("purchase", "purchase"),
-    ("first_act", "first_act"),
-    ("vocabulary", "vocabulary"),
-    ("next_mcc", "next_mcc"),
-    ("diversity", "diversity"),
-    ("shift", "shift"),
-    ("clip", "clip"),
-    ("label_table", "label_table"),
-)
-"""Table -> statement under ``sql/labels``, in the order in which they need one another."""
 
 SEGMENT_CLASSES = ("TOP", "PARTICULARES", "UNIVERSITARIO")
 
@@ -67,33 +47,35 @@ def label(ctx: RunContext) -> StageOutput:
     return ctx.produce(STAGE, make, inputs=[ingested])
 
 
-@dataclass(frozen=True)
-class Derived:
-    """What the statements give, before any task is masked: all by cutoff_date, shuffle_key, customer_key."""
-
-    assignment: pl.DataFrame
-    labels: pl.DataFrame
-    vocabulary: pl.DataFrame
-
-
-def derive(settings: Settings, ingested: StageOutput, cutoffs: Sequence[Cutoff], scratch: Path) -> Derived:
-    """Splits and labels of canonical tables: the only derivation there is, for every source.
-
-    Args:
-        cutoffs: the plan of ``splits.plan``.
-        scratch: an empty folder to spill into.
-    """
-    with connect(scratch, settings.place.threads, _parameters(settings, ingested.facts)) as duck:
-        _open_tables(duck, ingested)
-        duck.register("plan", plan_frame(cutoffs, settings.data.splits))
-        duck.table("assignment", "labels/split_assignment")
-        for table, statement in FAMILIES:
-            duck.table(table, f"labels/{statement}")
-        return Derived(duck.rows("assignment"), duck.rows("label_table"), duck.rows("vocabulary"))
-
-
 def _make(ctx: RunContext, ingested: StageOutput, scratch: Path, out: Out) -> None:
-    settings, splits = ctx.settings, ctx.settings.data.splits
+    settings = ctx.settings
+    cutoffs, gap = _plan(settings, ingested)
+    derived = derive(settings, ingested, cutoffs, scratch)
+    labels = pl.read_parquet(derived.labels)
+    verdicts = _verdicts(settings, labels, derived.vocabulary)
+    masked = [name for name, verdict in verdicts.items() if verdict["status"] == "disabled"]
+    labels = labels.with_columns(pl.lit(None, dtype=labels.schema[n]).alias(n) for n in masked)
+    assignment = pl.read_parquet(derived.assignment)
+    out.rows["split_assignment.parquet"] = assignment.height
+    derived.assignment.rename(out.path("split_assignment.parquet"))
+    table = labels.drop("shuffle_key", "split")
+    table.write_parquet(
+        out.path("label_table.parquet", table.height), compression="zstd", row_group_size=ROW_GROUP_ROWS
+    )
+    stage.judge(ctx, STAGE, _frames(settings, assignment, labels, scratch, out), out)
+    out.facts |= {
+        "tasks": verdicts,
+        "cutoffs": _cutoffs_by_split(cutoffs),
+        "gap_days": gap,
+        "rows": dict(sorted(assignment.group_by("split").len().iter_rows())),
+        "status": dict(sorted(labels.group_by("label_status").len().iter_rows())),
+        "label_version": label_version(settings),
+    }
+
+
+def _plan(settings: Settings, ingested: StageOutput) -> tuple[list[Cutoff], int]:
+    """The cutoffs of every split and the smallest gap between splits [d]."""
+    splits = settings.data.splits
     cutoffs = plan(
         [date.fromisoformat(day) for day in ingested.facts["snapshots"]],
         date.fromisoformat(ingested.facts["loaded_through"]),
@@ -101,88 +83,39 @@ def _make(ctx: RunContext, ingested: StageOutput, scratch: Path, out: Out) -> No
         train_cutoffs=splits.train_cutoffs,
         min_history=splits.min_history_months,
     )
-    gap = require_gap(cutoffs, splits.gap_days)
-    derived = derive(settings, ingested, cutoffs, scratch)
-    verdicts = _verdicts(settings, derived)
-    masked = [name for name, verdict in verdicts.items() if verdict["status"] == "disabled"]
-    labels = derived.labels.with_columns(pl.lit(None, dtype=derived.labels.schema[n]).alias(n) for n in masked)
-    for name, table in (("split_assignment", derived.assignment), ("label_table", labels)):
-        table.write_parquet(out.path(f"{name}.parquet", table.height), compression="zstd")
-    stage.judge(ctx, STAGE, _frames(settings, derived.assignment, labels, scratch), out)
-    out.facts |= {
-        "tasks": verdicts,
-        "cutoffs": _cutoffs_by_split(cutoffs),
-        "gap_days": gap,
-        "rows": dict(sorted(derived.assignment.group_by("split").len().iter_rows())),
-        "status": dict(sorted(labels.group_by("label_status").len().iter_rows())),
-        "label_version": _label_version(settings),
-    }
+    return cutoffs, require_gap(cutoffs, splits.gap_days)
 
 
-def _verdicts(settings: Settings, derived: Derived) -> dict[str, dict[str, Any]]:
-    key = ["customer_key", "cutoff_date"]
+def _verdicts(settings: Settings, labels: pl.DataFrame, vocabulary: pl.DataFrame) -> dict[str, dict[str, Any]]:
     return judge_tasks(
-        derived.labels.join(derived.assignment.select(*key, "split"), on=key),
+        labels,
         settings.tasks.tasks,
         settings.source.tasks_absent_because,
         {
             "segment_prediction": SEGMENT_CLASSES,
             "nba_primary": settings.source.nba_classes,
-            "next_mcc": derived.vocabulary.sort("class").get_column("code").to_list(),
+            "next_mcc": vocabulary.sort("class").get_column("code").to_list(),
         },
         settings.tasks.viability,
     )
 
 
 def _frames(
-    settings: Settings, assignment: pl.DataFrame, labels: pl.DataFrame, scratch: Path
+    settings: Settings, assignment: pl.DataFrame, labels: pl.DataFrame, scratch: Path, out: Out
 ) -> dict[str, pl.DataFrame]:
-    """What the suites of this stage are shown."""
+    """What the suites of this stage are shown: a sample of customers (rows lie by shuffle_key), and profiles of all."""
     splits = settings.data.splits
     buckets = {"train_buckets": splits.train_buckets, "val_buckets": splits.val_buckets}
     with connect(scratch, settings.place.threads, buckets) as duck:
-        duck.register("assignment", assignment)
-        duck.register("label_table", labels)
+        duck.view("assignment", [out.folder / "split_assignment.parquet"])
+        duck.view("label_table", [out.folder / "label_table.parquet"])
         return {
-            "label_table": labels,
+            "label_table": labels.drop("shuffle_key", "split").head(ROW_GROUP_ROWS),
             "label_table.profile": duck.frame("labels/profile_label_table"),
-            "label_table.rates": rates(labels, assignment, settings.tasks.tasks),
-            "split_assignment": assignment,
+            "label_table.rates": rates(labels.drop("split"), assignment, settings.tasks.tasks),
+            "split_assignment": assignment.head(ROW_GROUP_ROWS),
             "split_assignment.profile": duck.frame("labels/profile_split_assignment"),
         }
-
-
-def _parameters(settings: Settings, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Every named parameter of the statements; a statement takes those that it names."""
-    splits, labels = settings.data.splits, settings.data.labels
-    return {
-        **splits.model_dump(include={"bucket_salt", "order_salt", "part_salt"}),
-        **labels.model_dump(),
-        "gate_buckets": round(splits.gate_share * BUCKETS),
-        "loaded_through": date.fromisoformat(facts["loaded_through"]),
-        "purchase_types": list(settings.source.purchase_types),
-        "max_classes": settings.tasks.tasks["next_mcc"].classes,
-        "label_version": _label_version(settings),
-    }
-
-
-def _label_version(settings: Settings) -> str:
-    """16 hex of the statements and the policy: the same version means the same definition of every label."""
-    statements = {name: sql.load(f"labels/{name}").digest for _, name in FAMILIES}
-    policy = {name: str(value) for name, value in settings.data.labels.model_dump().items()}
-    return digest({"statements": statements, "policy": policy})[:16]
-
-
-def _open_tables(duck: Duck, ingested: StageOutput) -> None:
-    for table, folder in (("snapshot", "customer_snapshot/"), ("event", "transaction_event/")):
-        duck.view(table, [ingested.path(name) for name in ingested.names(folder)])
-    duck.view("product", [ingested.path("dim_product.parquet")])
-    duck.view("category", [ingested.path("dim_mcc.parquet")])
-    if ingested.names("customer_segment.parquet"):
-        duck.view("segment", [ingested.path("customer_segment.parquet")])
-    else:
-        schema = {"customer_key": pl.Int32, "snapshot_date": pl.Date, "segment": pl.String}
-        duck.register("segment", pl.DataFrame(schema=schema))
 
 
 def _cutoffs_by_split(cutoffs: Sequence[Cutoff]) -> dict[str, list[str]]:

@@ -1,11 +1,11 @@
 -- What must not be in one month of events, counted.
 -- Grain: one row. Unit: events; twice counts hash values that repeat, so it is 0 only if every event id is unique.
 -- late = of a customer without a key, after the newest snapshot: that customer is not known yet.
--- Parameters: $month (YYYY-MM), $before (timestamp, exclusive), $newest (date of the newest snapshot).
+-- Parameters: $month (its first day), $before (timestamp, exclusive), $newest (date of the newest snapshot).
 -- Inputs: view month_event (adapter), key, category (dim_mcc).
 SELECT
     count(*) AS events,
-    count(*) FILTER (strftime(e.event_ts, '%Y-%m') <> $month) AS other_month,
+    count(*) FILTER (date_trunc('month', e.event_ts::DATE) <> $month) AS other_month,
     count(*) - count(DISTINCT hash(e.event_id)) AS twice,
     count(*) FILTER (c.mcc_idx IS NULL) AS no_category,
     count(*) FILTER (k.customer_key IS NULL AND e.event_ts::DATE > $newest) AS late,

@@ -1,26 +1,12 @@
 -- One row per month of events: what the suite transaction_event.profile judges.
--- Grain: month of event_ts (YYYY-MM). Units: rows, source currency, nats. in_the_future counts events of a later day
--- than today; merchant_share = different merchants per event that names one; l2_divergence = Kullback-Leibler
+-- Grain: month of event_date (YYYY-MM). Units: as in profile_event_month; l2_divergence [nat] = Kullback-Leibler
 -- divergence of the level-2 categories from those of the month before, each count plus one half.
--- Input: view event (canonical transaction_event, all months). Source: data.md 11.
-WITH monthly AS (
-    SELECT
-        strftime(event_ts, '%Y-%m') AS month,
-        count(*)::DOUBLE AS rows,
-        (count(*) - count(DISTINCT event_id))::DOUBLE AS duplicate_ids,
-        min(amount) AS amount_min,
-        max(amount) AS amount_max,
-        count(*) FILTER (abs(signed_amount) <> amount)::DOUBLE AS sign_differs,
-        count(*) FILTER (event_date <> event_ts::DATE)::DOUBLE AS date_differs,
-        count(*) FILTER (event_ts::DATE > current_date)::DOUBLE AS in_the_future,
-        count(DISTINCT merchant_key)::DOUBLE / nullif(count(merchant_key), 0) AS merchant_share
+-- Inputs: monthly (rows of profile_event_month), view event (canonical transaction_event, all months).
+-- Source: data.md 11.
+WITH counted AS (
+    SELECT strftime(date_trunc('month', event_date), '%Y-%m') AS month, l2_id, count(*) AS n
     FROM event
-    GROUP BY ALL
-),
-counted AS (
-    SELECT strftime(event_ts, '%Y-%m') AS month, l2_id, count(*) AS n
-    FROM event
-    GROUP BY ALL
+    GROUP BY date_trunc('month', event_date), l2_id
 ),
 category AS (
     SELECT m.month, c.l2_id, coalesce(n.n, 0) + 0.5 AS n

@@ -1,14 +1,8 @@
 -- nba_primary, the five will_acquire_* and the number of additions, of every mature row.
 -- Grain: customer_key, cutoff_date. additions = products added (count); nba_primary = class of the primary addition,
 -- 0 = none. Primary = the added product that is added most often on train, ties by the product's index.
--- Inputs: spine, holding_change, product (dim_product). Source: data.md 6.2.
-WITH added AS (
-    SELECT c.customer_key, c.cutoff_date, p.product_idx, p.nba_class, p.acquire_group
-    FROM holding_change AS c
-    JOIN product AS p USING (short)
-    WHERE c.held_after AND NOT c.held_before
-),
-frequency AS (
+-- Inputs: spine, added. Source: data.md 6.2.
+WITH frequency AS (
     SELECT a.product_idx, count(*) AS times
     FROM added AS a
     JOIN spine AS s USING (customer_key, cutoff_date)

@@ -5,10 +5,10 @@ WITH counted AS (
     SELECT
         customer_key,
         cutoff_date,
-        count(*) FILTER (side = 'future') AS future_acts,
-        count(*) FILTER (side = 'recent') AS recent_acts,
-        count(DISTINCT mcc_idx) FILTER (side = 'future') AS future_distinct,
-        count(DISTINCT (block, mcc_idx)) FILTER (side = 'recent') AS recent_distinct
+        sum(acts) FILTER (side = 'future') AS future_acts,
+        sum(acts) FILTER (side = 'recent') AS recent_acts,
+        count(*) FILTER (side = 'future') AS future_distinct,
+        count(*) FILTER (side = 'recent') AS recent_distinct
     FROM purchase
     GROUP BY customer_key, cutoff_date
 )

@@ -1,9 +1,11 @@
 -- The label table: one row per labelled (customer, cutoff), one column per task; null = masked.
--- Grain: customer_key, cutoff_date, ordered by cutoff_date, shuffle_key, customer_key.
+-- Grain: customer_key, cutoff_date, ordered by shuffle_key, customer_key, cutoff_date.
 -- Units: binary 0/1; multiclass class index; product_stability 0..1; cross_sell_count log1p(products);
 -- mcc_diversity_trend difference of logarithms. least() and greatest() skip nulls: hence the CASEs. Parameter: $label_version.
 -- Inputs: spine, churn, stability, additions, segment_label, next_mcc, diversity, shift, clip. Source: data.md 6.2.
 SELECT
+    s.shuffle_key,
+    s.split,
     s.customer_key,
     s.cutoff_date,
     s.label_end_date,
@@ -33,4 +35,4 @@ LEFT JOIN segment_label AS g USING (customer_key, cutoff_date)
 LEFT JOIN next_mcc AS n USING (customer_key, cutoff_date)
 LEFT JOIN diversity AS d USING (customer_key, cutoff_date)
 LEFT JOIN shift AS f USING (customer_key, cutoff_date)
-ORDER BY s.cutoff_date, s.shuffle_key, s.customer_key
+ORDER BY s.shuffle_key, s.customer_key, s.cutoff_date

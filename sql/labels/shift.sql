@@ -2,7 +2,7 @@
 -- Grain: customer_key, cutoff_date with $shift_min_events acts or more on both sides. Ties by larger spend, then
 -- smaller id. Input: purchase. Source: data.md 6.2.
 WITH counted AS (
-    SELECT customer_key, cutoff_date, side, l2_id, count(*) AS acts, sum(amount) AS spend
+    SELECT customer_key, cutoff_date, side, l2_id, sum(acts) AS acts, sum(spend) AS spend
     FROM purchase
     GROUP BY customer_key, cutoff_date, side, l2_id
 ),

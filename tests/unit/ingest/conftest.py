@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -39,6 +40,7 @@ class Bank:
     events: list[tuple[str, datetime, str, str, float]] = field(default_factory=list)
     deceased: set[str] = field(default_factory=set)
     blocks: int = 1
+    disorder: int | None = None
     arrange: Callable[[pl.DataFrame], pl.DataFrame] = staticmethod(lambda rows: rows)
 
     def hold(self, customer: str, days: list[date], *products: str) -> None:
@@ -97,21 +99,28 @@ class Bank:
         )
 
     def write(self, out: SourceTables) -> None:
+        """Hand over every table; ``disorder`` seeds the order of months, parts, rows and columns."""
+        calls: list[tuple[Callable[[Any, pl.DataFrame], None], Any, pl.DataFrame]] = []
         for day in sorted({day for _, day in self.holdings}):
-            for block in _blocks(self.arrange(self.snapshot(day)), self.blocks):
-                out.add_snapshot(day, block)
+            calls += [(out.add_snapshot, day, block) for block in self._parts(self.snapshot(day))]
             segments = [(c, s) for (c, at), s in self.segments.items() if at == day]
             if segments:
                 rows = pl.DataFrame(segments, schema=["customer_id", "segment"], orient="row")
-                out.add_segment(day, self.arrange(rows))
+                calls += [(out.add_segment, day, block) for block in self._parts(rows)]
         for month in sorted({f"{when:%Y-%m}" for _, when, _, _, _ in self.events}):
-            for block in _blocks(self.arrange(self.event_rows(month)), self.blocks):
-                out.add_events(month, block)
+            calls += [(out.add_events, month, block) for block in self._parts(self.event_rows(month))]
+        if self.disorder is not None:
+            random.Random(self.disorder).shuffle(calls)
+        for add, when, rows in calls:
+            add(when, rows)
         out.set_categories(category_table(CATEGORIES))
 
-
-def _blocks(rows: pl.DataFrame, count: int) -> list[pl.DataFrame]:
-    return [rows.filter(pl.int_range(pl.len()) % count == i) for i in range(count)]
+    def _parts(self, rows: pl.DataFrame) -> list[pl.DataFrame]:
+        rows = self.arrange(rows)
+        if self.disorder is not None:
+            columns = random.Random(self.disorder).sample(rows.columns, rows.width)
+            rows = rows.select(columns).sample(fraction=1.0, shuffle=True, seed=self.disorder)
+        return [rows.filter(pl.int_range(pl.len()) % self.blocks == i) for i in range(self.blocks)]
 
 
 LoadBank = Callable[..., RunContext]

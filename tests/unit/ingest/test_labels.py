@@ -6,13 +6,15 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
+from types import SimpleNamespace
 from typing import Any
 
 import polars as pl
 import pytest
 
 from pipeline_lib.errors import ContractError, SettingsError
-from pipeline_lib.ingest.labels import derive, label
+from pipeline_lib.ingest.label_families import derive
+from pipeline_lib.ingest.labels import label
 from pipeline_lib.ingest.load import ingest
 from pipeline_lib.ingest.splits import Cutoff, plan
 from pipeline_lib.runs import RunContext
@@ -50,7 +52,12 @@ def derived(ctx: RunContext, cutoffs: list[Cutoff] | None = None) -> Any:
     through = date.fromisoformat(ingested.facts["loaded_through"])
     planned = cutoffs or plan(days, through, step_months=2, train_cutoffs=1, min_history=4)
     with ctx.objects.scratch() as scratch:
-        return derive(ctx.settings, ingested, planned, scratch)
+        found = derive(ctx.settings, ingested, planned, scratch)
+        return SimpleNamespace(
+            labels=pl.read_parquet(found.labels),
+            assignment=pl.read_parquet(found.assignment),
+            vocabulary=found.vocabulary,
+        )
 
 
 @pytest.fixture(scope="module")
