@@ -45,7 +45,8 @@ def feature_profile(raw: Path, scaled: Path, schema: Mapping[str, Any]) -> pl.Da
     Returns:
         nan_count and inf_count of the scaled column (all rows); n_distinct of the raw one (train);
         abs_mean_train and std_train of (x - mean) / std where x is defined (train, ``num`` columns): what the scaler
-        promises before it clips and fills; bounds of probabilities and the largest distance of their row sums from 1.
+        promises before it clips and fills (a constant column has no deviation to promise); bounds of probabilities and
+        the largest distance of their row sums from 1.
         Null where a measure does not apply.
     """
     train = pl.read_parquet(raw, columns=["split"]).get_column("split").eq("train").to_numpy()
@@ -69,14 +70,15 @@ def feature_profile(raw: Path, scaled: Path, schema: Mapping[str, Any]) -> pl.Da
 def _measures(raw: Path, scaled: Path, column: Mapping[str, Any], train: NDArray[np.bool_]) -> dict[str, float | None]:
     values, ready = _values(raw, column["name"]), _values(scaled, column["name"])
     defined = values[train & np.isfinite(values)]
+    distinct = pl.Series(defined).n_unique()
     found: dict[str, float | None] = {
         "nan_count": float(np.isnan(ready).sum()),
         "inf_count": float(np.isinf(ready).sum()),
-        "n_distinct": float(len(np.unique(defined))),
+        "n_distinct": float(distinct),
     }
-    if column["kind"] == "num" and len(defined):
+    if column["kind"] == "num" and distinct > 1:
         z = (defined - float(column["mean"])) / float(column["std"])
-        found |= {"abs_mean_train": float(abs(z.mean())), "std_train": float(z.std())}
+        found |= {"abs_mean_train": float(abs(z.mean())), "std_train": float(z.std(ddof=1))}
     if column["kind"] == "prob" and len(defined):
         known = values[np.isfinite(values)]
         found |= {"probability_min": float(known.min()), "probability_max": float(known.max())}

@@ -15,6 +15,8 @@ import polars as pl
 from pipeline_lib.contracts import leakage
 from pipeline_lib.contracts.leakage import Coverage, FileRange, TableSet, TrainingFrame
 from pipeline_lib.errors import ContractError
+from pipeline_lib.expectations import stage as expectations
+from pipeline_lib.expectations.feature_profile import SUITE, feature_profile
 from pipeline_lib.features import leak_acks, leak_plots, leak_report
 from pipeline_lib.features import leak_inputs as inputs
 from pipeline_lib.features.check_worth import with_feature_checks
@@ -51,10 +53,11 @@ def check_tables(ctx: RunContext) -> StageOutput:
 
 
 def check_features(ctx: RunContext) -> StageOutput:
-    """Judge features against labels, lineage, splits and the way they were made.
+    """Judge features against labels, lineage, splits and the way they were made, and the gold suite on their matrix.
 
     Raises:
         ContractError: nothing to judge, or the artefacts do not hold the same rows.
+        SchemaError: a critical expectation on the matrix failed.
         LeakageError: with every finding; the stage has no manifest then.
     """
     ingest, labels, features = ctx.read("ingest"), ctx.read("labels"), ctx.read("features")
@@ -64,7 +67,12 @@ def check_features(ctx: RunContext) -> StageOutput:
         judged = leakage.judge_frame(frame, ctx.settings.leakage)
         return with_feature_checks(judged, frame, features, ctx.settings.features.checks)
 
-    return publish(ctx, "check_features", judge, [ingest, labels, features], leak_plots.of_frame)
+    def matrix(out: Out) -> None:
+        paths = features.path("feature_matrix.parquet"), features.path("x_norm.parquet")
+        schema = json.loads(features.path("schema.json").read_bytes())
+        expectations.judge(ctx, "check_features", {SUITE: feature_profile(*paths, schema)}, out)
+
+    return publish(ctx, "check_features", judge, [ingest, labels, features], leak_plots.of_frame, matrix)
 
 
 def publish(
@@ -73,6 +81,7 @@ def publish(
     judge: Callable[[], Judged],
     stages: Sequence[StageOutput],
     draw: Callable[..., dict[str, str]],
+    before: Callable[[Out], None] = lambda out: None,
 ) -> StageOutput:
     """Judge, write the report, and refuse to finish when a finding stops the run.
 
@@ -81,6 +90,7 @@ def publish(
     seen = leak_acks.acknowledged(ctx.objects, ctx.settings.config_hash)
 
     def make(out: Out) -> None:
+        before(out)
         coverage, found = judge()
         pictures = draw(coverage.measures, ctx.settings.leakage)
         page = leak_report.page(coverage, found, seen, pictures).encode()
