@@ -141,6 +141,21 @@ class Windfall(Section):
     ln_sd: float = Field(ge=0)
 
 
+class Merchants(Section):
+    """Where purchases are made. The law is our own choice; see ``ingest/synthetic/merchants.py``."""
+
+    count: int = Field(ge=1)
+    """Merchants of all categories together, each category by its share of purchases."""
+    at_least: int = Field(ge=1)
+    """Merchants of the smallest category."""
+    zipf: float = Field(gt=0)
+    """Exponent of the popularity by rank inside a category."""
+    favourites: int = Field(ge=1)
+    """Merchants that a customer always goes back to, in each category."""
+    loyalty: Share
+    """Probability that a purchase is made at one of them."""
+
+
 class Events(Section):
     sticky: Share
     """Probability that a purchase repeats the category of the one before."""
@@ -161,6 +176,7 @@ class Events(Section):
     """Of purchases."""
     refund_days: Annotated[list[int], Field(min_length=2, max_length=2)]
     """Delay of a refund, first and last [d]."""
+    merchants: Merchants
     withdrawal: Booking
     transfer: Booking
     salary: Salary

@@ -10,7 +10,7 @@ The journey, for each block of customers and then month by month:
     latents      the latent path          spending     AR(1) level, event counts
     observables  what the bank sees       indices      observed and latent propensities
     additions, drops  the moves           holdings     one month of the product panel
-    categories, events  one month of events
+    categories, merchants, purchases, inflows  one month of events
     world        the loop                 frames       canonical tables
     truth        personas, latents and propensities, for tests and studies only: never in a table of the pipeline
 

@@ -32,6 +32,8 @@ class CategoryLaws:
     """Law inside each level-2 group, (K * L, C), row persona * L + group."""
     group_mass: Floats
     """Mass of each level-2 group, (K, L)."""
+    pooled: Floats
+    """Share of each category in all customers' purchases, situations and taste aside, (C,)."""
     ln_mean: Floats
     """Mean of ln amount by persona and category, (K, C)."""
     ln_sd: Floats
@@ -60,6 +62,7 @@ def build(laws: Laws) -> CategoryLaws:
         situations=tilted.shape[1],
         favourite=_cumulative(inside),
         group_mass=law @ member.T,
+        pooled=laws.persona_share @ law,
         ln_mean=ln_mean,
         ln_sd=ln_sd,
     )

@@ -13,6 +13,7 @@ from pipeline_lib.contracts.tables import SEGMENTS, product_column
 from pipeline_lib.ingest.synthetic import purchases, taxonomy
 from pipeline_lib.ingest.synthetic.demographics import MAX_AGE
 from pipeline_lib.ingest.synthetic.laws import Laws
+from pipeline_lib.ingest.synthetic.merchants import NOWHERE
 from pipeline_lib.ingest.synthetic.world import BlockMonth
 
 NEW_MONTHS = 6
@@ -71,6 +72,7 @@ def events(part: BlockMonth, before: date) -> Iterator[tuple[str, pl.DataFrame]]
             "amount": pl.Series(batch.amount),
             "signed_amount": pl.Series(sign * batch.amount),
             "channel": _named(batch.channel, purchases.CHANNELS),
+            "merchant_id": _shops(part.shops, batch.merchant),
         }
     ).filter(pl.col("event_ts") < datetime.combine(before, time()))
     calendar = frame.get_column("event_ts").dt.truncate("1mo")
@@ -91,6 +93,12 @@ def channel_codes(count: int) -> list[str]:
 
 def _ids(part: BlockMonth, at: np.ndarray) -> pl.Series:
     return pl.Series(part.customers.number[at]).cast(pl.String)
+
+
+def _shops(names: tuple[str, ...], merchant: np.ndarray) -> pl.Series:
+    """Raw id of each merchant, null for NOWHERE."""
+    known = pl.Series(np.maximum(merchant, 0)).set(pl.Series(merchant == NOWHERE), None)
+    return pl.Series(names).gather(known)
 
 
 def _flag(values: np.ndarray) -> pl.Series:

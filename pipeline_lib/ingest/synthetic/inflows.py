@@ -8,6 +8,7 @@ from pipeline_lib.ingest.synthetic.block import State
 from pipeline_lib.ingest.synthetic.customers import Customers
 from pipeline_lib.ingest.synthetic.demographics import Demographics
 from pipeline_lib.ingest.synthetic.laws import Floats, Ints, Laws
+from pipeline_lib.ingest.synthetic.merchants import NOWHERE
 from pipeline_lib.ingest.synthetic.months import SNAPSHOT_DAY
 from pipeline_lib.ingest.synthetic.purchases import (
     CHANNELS,
@@ -53,7 +54,15 @@ def refunds(laws: Laws, customers: Customers, state: State, bought: Batch) -> Ba
     days = rng.integers(first, last + 1, len(at))
     time = (bought.time[at] // DAY_US + days) * DAY_US + OFFICE_OPENS_US + _office(rng, len(at))
     kind = np.full(len(at), REFUND)
-    return Batch(bought.customer[at], time, kind, bought.category[at], bought.amount[at], bought.channel[at])
+    return Batch(
+        bought.customer[at],
+        time,
+        kind,
+        bought.category[at],
+        bought.amount[at],
+        bought.channel[at],
+        bought.merchant[at],
+    )
 
 
 def _paid(laws: Laws, state: State) -> Ints:
@@ -76,4 +85,5 @@ def _inflows(who: Ints, time: Ints, amount: Floats) -> Batch:
         category=np.full(size, UNKNOWN),
         amount=np.maximum(np.round(amount, 2), MIN_AMOUNT),
         channel=np.full(size, CHANNELS.index("branch")),
+        merchant=np.full(size, NOWHERE),
     )

@@ -11,11 +11,12 @@ from datetime import timedelta
 import numpy as np
 from scipy import special
 
-from pipeline_lib.ingest.synthetic import categories, latents, taxonomy
+from pipeline_lib.ingest.synthetic import categories, latents, merchants, taxonomy
 from pipeline_lib.ingest.synthetic.block import State
 from pipeline_lib.ingest.synthetic.categories import CategoryLaws
 from pipeline_lib.ingest.synthetic.customers import Customers
 from pipeline_lib.ingest.synthetic.laws import Bools, Floats, Ints, Laws
+from pipeline_lib.ingest.synthetic.merchants import MerchantLaws
 from pipeline_lib.ingest.synthetic.months import Month
 from pipeline_lib.ingest.synthetic.seeds import stream
 
@@ -44,10 +45,18 @@ class Batch:
     amount: Floats
     channel: Ints
     """Position in CHANNELS."""
+    merchant: Ints
+    """Number of the merchant, or NOWHERE."""
 
 
 def stream_of_month(
-    laws: Laws, law: CategoryLaws, customers: Customers, state: State, favourites: Ints, last: Ints
+    laws: Laws,
+    law: CategoryLaws,
+    shops: MerchantLaws,
+    customers: Customers,
+    state: State,
+    favourites: Ints,
+    last: Ints,
 ) -> tuple[Batch, Ints]:
     """Events of the month's stream and the customers' new last categories.
 
@@ -65,6 +74,8 @@ def stream_of_month(
     kind = np.where(card, PURCHASE, np.where(uniform < policy.withdrawal.share, WITHDRAWAL, TRANSFER))
     category = np.full(len(who), UNKNOWN, dtype=np.int64)
     category[card] = _purchased(laws, law, rng, customers, state.month, who[card], last, favourites)
+    merchant = np.full(len(who), merchants.NOWHERE, dtype=np.int64)
+    merchant[card] = merchants.visited(laws, shops, customers, state.month.index, who[card], category[card])
     batch = Batch(
         customer=who,
         time=time,
@@ -72,6 +83,7 @@ def stream_of_month(
         category=category,
         amount=_amounts(laws, law, rng, customers.persona[who], kind, category, state, who),
         channel=_channels(laws, rng, kind, state, who),
+        merchant=merchant,
     )
     return batch, _last(last, who[card], category[card])
 

@@ -21,6 +21,7 @@ STAGES = (
     "inflows",
     "refunds",
     "taste",
+    "merchants",
 )
 """Append only: the position of a stage is part of its seed."""
 

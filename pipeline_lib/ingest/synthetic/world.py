@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import date
 
 import numpy as np
 
-from pipeline_lib.ingest.synthetic import block, categories, customers, demographics, inflows, months, purchases
+from pipeline_lib.ingest.synthetic import (
+    block,
+    categories,
+    customers,
+    demographics,
+    inflows,
+    merchants,
+    months,
+    purchases,
+)
 from pipeline_lib.ingest.synthetic.block import State
 from pipeline_lib.ingest.synthetic.customers import Customers
 from pipeline_lib.ingest.synthetic.demographics import Demographics
@@ -50,6 +59,8 @@ class BlockMonth:
     published: bool
     """False for the month after the newest snapshot, of which only the events so far are known."""
     events: Batch
+    shops: tuple[str, ...]
+    """Raw id of each merchant."""
 
 
 def simulate(laws: Laws, bank: Bank) -> Iterator[BlockMonth]:
@@ -63,19 +74,20 @@ def simulate_block(laws: Laws, bank: Bank, number: int, first: int, size: int) -
     people = customers.draw(laws, bank.seed, number, first, size)
     profile = demographics.draw(laws, people)
     law = categories.build(laws)
+    shops = merchants.build(laws, law.pooled)
     rng = stream(bank.seed, "taste", number)
     favourites = np.column_stack([categories.favourites(rng, law, people.persona) for _ in range(2)])
     last = np.full(size, categories.NEVER, dtype=np.int64)
     waiting: Batch | None = None
     for state in block.live(laws, people, profile, bank.start, bank.months + 1):
-        bought, last = purchases.stream_of_month(laws, law, people, state, favourites, last)
+        bought, last = purchases.stream_of_month(laws, law, shops, people, state, favourites, last)
         refunds = inflows.refunds(laws, people, state, bought)
         pending = refunds if waiting is None else joined(waiting, refunds)
         due = pending.time < state.month.days * DAY_US
         waiting = _later(taken(pending, ~due), state.month)
         arrived = taken(pending, due & state.present[pending.customer])
         events = joined(bought, inflows.of_month(laws, people, profile, state), arrived)
-        yield BlockMonth(people, profile, state, state.month.index < bank.months, events)
+        yield BlockMonth(people, profile, state, state.month.index < bank.months, events, shops.names)
 
 
 def joined(*batches: Batch) -> Batch:
@@ -88,6 +100,4 @@ def taken(batch: Batch, rows: np.ndarray) -> Batch:
 
 def _later(batch: Batch, month: Month) -> Batch:
     """Times counted from the next month's window."""
-    return Batch(
-        batch.customer, batch.time - month.days * DAY_US, batch.kind, batch.category, batch.amount, batch.channel
-    )
+    return replace(batch, time=batch.time - month.days * DAY_US)

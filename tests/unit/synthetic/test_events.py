@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from datetime import datetime
+
 import numpy as np
 import polars as pl
 import pytest
 
-from pipeline_lib.ingest.synthetic import frames
+from pipeline_lib.ingest.synthetic import frames, taxonomy
 from pipeline_lib.ingest.synthetic.laws import Laws
 from pipeline_lib.ingest.synthetic.purchases import SIGNS, TYPES, UNKNOWN
 from pipeline_lib.ingest.synthetic.world import Bank, BlockMonth
@@ -33,6 +35,41 @@ def test_only_card_events_have_a_category(events: pl.DataFrame) -> None:
     card = pl.col("event_type").is_in(["card_purchase", "card_refund"])
     assert events.filter(card & (pl.col("mcc_idx") == UNKNOWN)).is_empty()
     assert events.filter(~card & (pl.col("mcc_idx") != UNKNOWN)).is_empty()
+
+
+def test_only_card_events_have_a_merchant_and_it_is_one_of_their_category(events: pl.DataFrame) -> None:
+    card = pl.col("event_type").is_in(["card_purchase", "card_refund"])
+    assert events.filter(card == pl.col("merchant_id").is_null()).is_empty()
+    codes = pl.Series([*taxonomy.codes(), "unknown"])
+    named = events.filter(card).select(
+        found=pl.col("merchant_id").str.slice(0, 4), code=pl.col("mcc_idx").map_batches(lambda at: codes.gather(at))
+    )
+    assert named.filter(pl.col("found") != pl.col("code")).is_empty()
+
+
+def test_customers_go_back_to_their_favourites_as_often_as_declared(
+    small: tuple[Laws, Bank], events: pl.DataFrame
+) -> None:
+    law = small[0].policy.events.merchants
+    cards = _of(events, "card_purchase").filter(pl.len().over("customer_id", "mcc_idx") >= 30)
+    visits = cards.group_by("customer_id", "mcc_idx", "merchant_id").len()
+    top = visits.sort("len", descending=True).group_by("customer_id", "mcc_idx").head(law.favourites)
+    share = top.get_column("len").sum() / visits.get_column("len").sum()
+    assert law.loyalty < share < law.loyalty + 0.15  # the most popular are met by chance, too
+    early, late = (
+        cards.filter(half)
+        for half in (pl.col("event_ts") < datetime(2026, 2, 1), pl.col("event_ts") >= datetime(2026, 2, 1))
+    )
+    again = late.join(early, on=["customer_id", "merchant_id"], how="semi").height / late.height
+    assert again > 0.6
+
+
+def test_popularity_of_merchants_falls_as_a_power_of_the_rank(events: pl.DataFrame) -> None:
+    code = taxonomy.codes().index("5411")
+    visits = _of(events, "card_purchase").filter(pl.col("mcc_idx") == code).get_column("merchant_id").value_counts()
+    count = np.sort(visits.get_column("count").to_numpy())[::-1]
+    slope = np.polyfit(np.log(np.arange(1, 101)), np.log(count[:100]), 1)[0]
+    assert slope == pytest.approx(-1.0, abs=0.25)
 
 
 def test_events_belong_to_customers_with_a_row_at_the_end_of_their_window(months: list[BlockMonth]) -> None:
@@ -85,8 +122,6 @@ def test_salaries_double_in_june_and_december(small: tuple[Laws, Bank], events: 
 
 
 def test_amounts_are_lognormal_with_the_law_of_their_category(small: tuple[Laws, Bank], events: pl.DataFrame) -> None:
-    from pipeline_lib.ingest.synthetic import taxonomy
-
     code = "5411"
     mean, sd = small[0].policy.leading_mcc[code][-2:]
     rows = _of(events, "card_purchase").filter(pl.col("mcc_idx") == taxonomy.codes().index(code))
