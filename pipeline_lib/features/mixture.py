@@ -1,7 +1,8 @@
 """Clusters of customers as probabilities: gmm_clustering, a Gaussian mixture fitted on train rows.
 
 p(x) = sum_k pi_k N(x; mu_k, S_k); responsibility g_k(x) = pi_k N_k(x) / sum_j pi_j N_j(x). A row that lacks most of
-its inputs is cold and belongs to every cluster alike. Source: features.md 6.
+its inputs is cold: it has no responsibilities, and normalising makes it belong to every cluster alike (1/K each, id
+K). Its entropy is that of the uniform, ln K. Source: features.md 6 and 12.2.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 from threadpoolctl import threadpool_limits
 
-from pipeline_lib.features.columns import SNAPSHOT, Column, Floats, Values
+from pipeline_lib.features.columns import SNAPSHOT, Column, Floats, Values, nan_where
 from pipeline_lib.features.generator import Arrays, Generator, GroupUnavailable, Shape, seed_of, unpacked
 from pipeline_lib.features.material import Material
 from pipeline_lib.features.mixture_inputs import AFTER, fit_inputs, sources_of, standardised
@@ -27,11 +28,13 @@ from pipeline_lib.settings.features import Features
 log = logging.getLogger(__name__)
 GROUP = "gmm_clustering"
 BLOCK_ROWS = 2_000
+COLD_CLUSTER = 1.0
+"""Id K of a cold row, as id / K."""
 _TINY = 1e-10
 
 
 def generator(shape: Shape, policy: Features) -> Generator:
-    """K probabilities, the likeliest cluster as id / K (K itself for a cold row), and their entropy in [0, ln K].
+    """K probabilities, the likeliest cluster as id / K, and their entropy in [0, ln K].
 
     The number of clusters is known after the fit: dead ones are left out. So is the lineage: that of the inputs.
     """
@@ -129,11 +132,11 @@ def fitted_mixture(z: Floats, clusters: int, own: Mixture, seed: int) -> Gaussia
 def _make(learnt: Arrays, made: Values, own: Mixture) -> Values:
     z, missing = standardised(made, learnt, own)
     clusters, cold = len(learnt["weights"]), missing > own.cold_share
-    g = np.where(cold[:, None], 1.0 / clusters, responsibilities(z, learnt))
+    g = responsibilities(z, learnt)
     entropy = np.maximum(-(g * np.log(g + _TINY)).sum(axis=1), 0.0)
     return {
-        **{f"gmm_prob_{k:02d}": g[:, k] for k in range(clusters)},
-        "gmm_cluster_id": np.where(cold, clusters, g.argmax(axis=1)) / clusters,
+        **{f"gmm_prob_{k:02d}": nan_where(cold, g[:, k]) for k in range(clusters)},
+        "gmm_cluster": nan_where(cold, g.argmax(axis=1) / clusters),
         "gmm_entropy": np.where(cold, np.log(clusters), entropy),
     }
 
@@ -141,6 +144,6 @@ def _make(learnt: Arrays, made: Values, own: Mixture) -> Values:
 def _columns(clusters: int, lineage: tuple[str, ...]) -> tuple[Column, ...]:
     return (
         *(Column(f"gmm_prob_{k:02d}", "prob", lineage) for k in range(clusters)),
-        Column("gmm_cluster_id", "code", lineage),
+        Column("gmm_cluster", "code", lineage, fill=COLD_CLUSTER),
         Column("gmm_entropy", "num", lineage),
     )

@@ -16,6 +16,7 @@ from pipeline_lib.features.generator import Arrays, GroupUnavailable, Shape, unp
 from pipeline_lib.features.mixture_alignment import aligned
 from pipeline_lib.features.mixture_inputs import INPUTS, PER_MONTH, standardised
 from pipeline_lib.features.mixture_selection import Candidate, Selection, selection
+from pipeline_lib.features.normalise import fill_of
 from pipeline_lib.settings import Place
 from pipeline_lib.settings.features import Features
 
@@ -81,15 +82,20 @@ class TestColumns:
         g = probabilities(found)
         assert g.shape == (ROWS, CLUSTERS)
         np.testing.assert_allclose(g.sum(axis=1), 1, atol=1e-12)
-        np.testing.assert_array_equal(found["gmm_cluster_id"], g.argmax(axis=1) / CLUSTERS)
+        np.testing.assert_array_equal(found["gmm_cluster"], g.argmax(axis=1) / CLUSTERS)
         np.testing.assert_allclose(found["gmm_entropy"], -(g * np.log(g + 1e-10)).sum(axis=1), atol=1e-9)
 
-    def test_a_row_without_most_inputs_belongs_to_all_alike(self, policy, made, learnt):
-        cold = {name: np.array([np.nan if i < 21 else 1.0]) for i, name in enumerate(INPUTS)}
-        found = mixture.generator(SHAPE, policy).make(None, learnt, {**cold, "months_observed": np.ones(1)})
-        np.testing.assert_array_equal(probabilities(found), 1 / CLUSTERS)
-        assert found["gmm_cluster_id"] == [1.0]
-        assert found["gmm_entropy"] == [np.log(CLUSTERS)]
+    def test_a_row_without_most_inputs_is_cold_and_normalises_to_all_clusters_alike(self, policy, made, learnt):
+        generator = mixture.generator(SHAPE, policy)
+        cold = {name: np.array([np.nan if i < 21 else 1.0, np.nan if i < 20 else 1.0]) for i, name in enumerate(INPUTS)}
+        found = generator.make(None, learnt, {**cold, "months_observed": np.ones(2)})
+        assert np.isnan(probabilities(found)).all(axis=1).tolist() == [True, False]
+        assert np.isnan(found["gmm_cluster"]).tolist() == [True, False]
+        assert found["gmm_entropy"][0] == np.log(CLUSTERS) > found["gmm_entropy"][1]
+        known = {name: Column(name, "num", ("table.column",)) for name in made}
+        columns = [(mixture.GROUP, column) for column in generator.columns_of(learnt, known)]
+        fills = [fill_of(mixture.GROUP, column, columns) for _, column in columns]
+        assert fills[:-1] == [*[1 / CLUSTERS] * CLUSTERS, 1.0]
 
     def test_the_entropy_of_twenty_equal_clusters(self, policy, made):
         many = mixture.generator(SHAPE, with_policy(policy, clusters=20, dead_share=0.0, starts=1))
