@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 Rules = Mapping[str, Expectation]
 Verdicts = list[dict[str, Any]]
 _IDENTIFIERS = {"customer_key", "customer_id", "event_id", "ncodpers"}
+_ROW_NAMES = ("column", "snapshot_date", "month", "task", "metric")
+"""What tells the rows of a profile apart."""
 _SHOWN = 3
 _COUNTS = ("element_count", "missing_count", "missing_percent", "unexpected_count", "unexpected_percent")
 
@@ -99,7 +101,10 @@ def _judge_one(suite: str, rows: pl.DataFrame, rules: Rules) -> Verdicts:
     batch = asset.add_batch_definition_whole_dataframe("whole").get_batch(
         batch_parameters={"dataframe": rows.to_pandas(date_as_object=True)}
     )
-    results = batch.validate(gx.ExpectationSuite(name=suite, expectations=built)).results
+    names = [name for name in _ROW_NAMES if name in rows.columns and "." in suite][:1]
+    wanted = {"result_format": "SUMMARY", "partial_unexpected_count": _SHOWN}
+    wanted |= {"unexpected_index_column_names": names} if names else {}
+    results = batch.validate(gx.ExpectationSuite(name=suite, expectations=built), result_format=wanted).results
     by_rule = {result.expectation_config.meta["rule"]: result for result in results}
     return [_verdict(suite, name, rule, by_rule[name]) for name, rule in rules.items()]
 
@@ -149,10 +154,19 @@ def _observed(column: str, result: Any) -> str:
     if "observed_value" in found:
         return str(found["observed_value"])
     count = f"{found.get('unexpected_count', 0)} of {found.get('element_count', 0)} rows"
+    places = found.get("partial_unexpected_index_list") or []
+    if places and not isinstance(places[0], dict):
+        count += f", first in row {min(places)}"
     values = found.get("partial_unexpected_list") or []
     if column in _IDENTIFIERS or not column or not values:
         return count
-    return f"{count}, e.g. {', '.join(str(v) for v in values[:_SHOWN])}"
+    named = [_named(column, place) for place in places if isinstance(place, dict)] or [str(v) for v in values]
+    return f"{count}, e.g. {', '.join(named[:_SHOWN])}"
+
+
+def _named(column: str, place: Mapping[str, Any]) -> str:
+    """The value of a profile's row, after the name of that row."""
+    return ": ".join([*(str(v) for k, v in place.items() if k != column), str(place[column])])
 
 
 def _trouble(info: Mapping[str, Any]) -> str | None:

@@ -78,7 +78,7 @@ def test_no_page_asks_anything_of_a_network_and_every_link_leads_somewhere(page:
 
 def test_a_result_shows_what_was_found_and_no_identifier(page: Path) -> None:
     failed = next((page.parent / "validations/label_table").rglob("*.html")).read_text("utf-8")
-    assert "2 of 3 rows (rule keys, critical)" in failed
+    assert "2 of 3 rows, first in row 0 (rule keys, critical)" in failed
     assert not re.search(r">\s*11\s*<", failed), "the customer's key"
     warned = next((page.parent / "validations/raw_snapshot").rglob("*.html")).read_text("utf-8")
     assert "-3.0" in warned

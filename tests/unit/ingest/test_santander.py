@@ -180,7 +180,7 @@ def test_raw_suite_stops_a_newest_month_with_an_impossible_flag(
     with pytest.raises(SchemaError) as caught:
         ingest(context(make_settings, folder, max_quarantine_share=0.5))
     finding = next(f for f in caught.value.findings if f.check == "raw_snapshot.recibo")
-    assert (finding.column, finding.value) == ("ind_recibo_ult1", "1 of 8 rows, e.g. 7")
+    assert (finding.column, finding.value) == ("ind_recibo_ult1", "1 of 8 rows, first in row 6, e.g. 7")
 
 
 @pytest.mark.parametrize(

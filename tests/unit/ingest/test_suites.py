@@ -6,7 +6,7 @@ import yaml
 
 from pipeline_lib.contracts.tables import EVENT, SNAPSHOT, Column
 from pipeline_lib.errors import SchemaError, SettingsError
-from pipeline_lib.expectations.suites import judge, report_bytes
+from pipeline_lib.expectations.suites import judge, report_bytes, verdicts
 from pipeline_lib.settings import CONFIG
 from pipeline_lib.settings.data import Expectation
 
@@ -44,9 +44,15 @@ def test_identifiers_are_not_quoted() -> None:
         "keys": rule("ColumnValuesToBeUnique", "warning", column="customer_key"),
         "sign": rule("ColumnValuesToBeBetween", "warning", column="amount", min_value=0),
     }
-    verdicts = judge({"t": ROWS}, {"t": rules})
-    assert [v["observed"] for v in verdicts] == ["2 of 3 rows", "1 of 3 rows, e.g. -3.0"]
-    assert b'"success": false' in report_bytes(verdicts)
+    found = judge({"t": ROWS}, {"t": rules})
+    assert [v["observed"] for v in found] == ["2 of 3 rows, first in row 0", "1 of 3 rows, first in row 2, e.g. -3.0"]
+    assert b'"success": false' in report_bytes(found)
+
+
+def test_row_of_a_profile_is_named() -> None:
+    rows = pl.DataFrame({"column": ["age", "income"], "std_train": [1.0, 0.2]})
+    rules = {"scaled": rule("ColumnValuesToBeBetween", "warning", column="std_train", min_value=0.99)}
+    assert verdicts({"t.profile": rows}, {"t.profile": rules})[0]["observed"] == "1 of 2 rows, e.g. income: 0.2"
 
 
 def test_every_critical_failure_is_reported_at_once() -> None:
