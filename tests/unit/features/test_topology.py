@@ -12,11 +12,12 @@ from ripser import ripser
 from scipy.sparse.csgraph import minimum_spanning_tree
 from scipy.spatial.distance import pdist, squareform
 
-from pipeline_lib.features.topology.bars import Bars, bars_of, statistics
+from pipeline_lib.features.topology.bars import statistics
 from pipeline_lib.features.topology.cloud import Clouds
 from pipeline_lib.features.topology.diagrams import Diagrams
 from pipeline_lib.features.topology.matching import bottleneck, bottleneck_h0, wasserstein, wasserstein_h0
 from pipeline_lib.features.topology.rips import mean_edges, persistence
+from tests.unit.features.topology_world import bars
 
 # A coarse grid: equal points, equal distances and ties are the rule.
 coordinates = st.integers(-6, 6).map(lambda n: n / 4)
@@ -32,12 +33,6 @@ def clouds_of(*points: np.ndarray) -> Clouds:
     for row, own in enumerate(points):
         padded[row, : len(own), : own.shape[1]] = own
     return Clouds(padded, np.array([len(p) for p in points]))
-
-
-def bars(*rows: list[tuple[float, float]]) -> Bars:
-    row = np.repeat(np.arange(len(rows)), [len(own) for own in rows])
-    flat = np.array([bar for own in rows for bar in own]).reshape(-1, 2)
-    return bars_of(len(rows), row, flat[:, 0], flat[:, 1])
 
 
 def oracle(points: np.ndarray) -> list[np.ndarray]:

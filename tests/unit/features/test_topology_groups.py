@@ -62,6 +62,15 @@ def test_values_are_the_rows_own(name: str):
 
 
 @pytest.mark.parametrize("name", FACTORIES)
+def test_the_size_of_a_block_changes_nothing(name: str, monkeypatch: pytest.MonkeyPatch):
+    generator, learnt = fitted(name)
+    whole = generator.make(bank(), learnt, {})
+    monkeypatch.setattr(groups, "BLOCK_ROWS", 7)
+    for key, values in generator.make(bank(), learnt, {}).items():
+        np.testing.assert_array_equal(values, whole[key])
+
+
+@pytest.mark.parametrize("name", FACTORIES)
 def test_refitting_gives_the_same_arrays(name: str):
     generator, learnt = fitted(name)
     again = generator.fit(bank(), {})

@@ -7,6 +7,8 @@ from dataclasses import replace
 import numpy as np
 import persim
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline_lib.features.stream import Events
 from pipeline_lib.features.topology import groups
@@ -14,14 +16,21 @@ from pipeline_lib.features.topology.cloud import fit_scales
 from pipeline_lib.features.topology.phase import (
     NAMES,
     PHASES,
+    Halves,
     columns,
+    distances,
     halves,
     phase_of,
     phase_scores,
     transition_probability,
 )
 from tests.unit.features.event_world import make_events, material, policy, shape
-from tests.unit.features.topology_world import bank, fitted, spending, varied
+from tests.unit.features.topology_world import bank, bars, fitted, spending, varied
+
+DEATHS = st.lists(st.integers(1, 20).map(lambda n: (0.0, n / 8)), max_size=6)
+DIAGRAM = st.lists(st.tuples(st.integers(0, 20), st.integers(1, 40)), max_size=5).map(
+    lambda pairs: [(birth / 8, (birth + life) / 8) for birth, life in pairs]
+)
 
 
 def test_transition_probability():
@@ -57,6 +66,19 @@ def test_phase_columns_are_their_formulas():
         expected = [*w, sum(w), shift, p, steps[2] / sum(steps), frequency, direction, sum(w) / (after + before)]
         found = [made[name][row] for name in NAMES]
         assert found == pytest.approx([*expected, 1 - ordered[3] / ordered[4]], rel=1e-6, abs=1e-6)
+
+
+@given(st.lists(st.tuples(DIAGRAM, DIAGRAM, DEATHS, DEATHS), min_size=1, max_size=3))
+def test_the_shift_is_the_larger_of_both_bottlenecks(rows):
+    """Loops longer than any gap between parts are rare in clouds, so the diagrams are made here."""
+    early, late, early_deaths, late_deaths = zip(*rows, strict=True)
+    loops, parts = [bars(*early), bars(*late)], [bars(*early_deaths), bars(*late_deaths)]
+    both = Halves((parts[0], loops[0]), (parts[1], loops[1]), np.full(len(rows), 9), np.ones((len(rows), 4)))
+    _, far, shift = distances(both, 30)
+    for row in range(len(rows)):
+        x, y, a, b = (diagram.of(row) for diagram in (*loops, *parts))
+        assert far[row] == pytest.approx(persim.wasserstein(x, y), abs=1e-9)
+        assert shift[row] == pytest.approx(max(persim.bottleneck(x, y), persim.bottleneck(a, b)), abs=1e-9)
 
 
 def test_a_quarter_of_the_steps_of_train_are_frequent():

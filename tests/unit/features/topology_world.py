@@ -12,6 +12,7 @@ from pipeline_lib.features.generator import Arrays, Generator
 from pipeline_lib.features.material import Material
 from pipeline_lib.features.stream import Events
 from pipeline_lib.features.topology import groups
+from pipeline_lib.features.topology.bars import Bars, bars_of
 from pipeline_lib.settings.features import Features
 from tests.unit.features.event_world import make_events, material, policy, shape, some_bank
 
@@ -59,3 +60,9 @@ def varied(n: int, seed: int = 0, days: int = 90, timed: bool = True) -> Events:
         rng.integers(0, 20, n).tolist(),
         second=rng.integers(0, 86_400, n).tolist() if timed else None,
     )
+
+
+def bars(*rows: list[tuple[float, float]]) -> Bars:
+    row = np.repeat(np.arange(len(rows)), [len(own) for own in rows])
+    flat = np.array([bar for own in rows for bar in own]).reshape(-1, 2)
+    return bars_of(len(rows), row, flat[:, 0], flat[:, 1])
