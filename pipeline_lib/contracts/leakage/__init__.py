@@ -105,6 +105,7 @@ LABEL_RULES = (
     copies.near_copy_by_correlation,
     copies.near_copy_by_ranking,
     copies.explains_the_label,
+    derived.buckets_of_one_column,
     derived.rebuilds_the_label,
     derived.one_group_is_enough,
     support.beats_all_others,

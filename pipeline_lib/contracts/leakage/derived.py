@@ -39,6 +39,28 @@ def rebuilds_the_label(view: LabelView, limits: Leakage) -> Iterator[Finding]:
             yield finding("L05", columns, f"{model} {name}", score, limit, message, label=view.name)
 
 
+def buckets_of_one_column(view: LabelView, limits: Leakage) -> Iterator[Finding]:
+    """L05: sorted by one column, classes follow one another in a few runs: the label is that column cut into pieces.
+
+    Kappa of neighbours' labels: 1 when they always agree, 0 when as often as chance has it. Needs no bins, so that it
+    also holds where bins would straddle the cuts.
+    """
+    if view.kind == "regression":
+        return
+    at = spread(np.arange(len(view.y)), limits.derived.tree_rows)
+    y = view.y[at]
+    shares = np.unique(y, return_counts=True)[1] / len(y)
+    chance = float((shares**2).sum())
+    if chance >= 1:
+        return
+    ordered = y[np.argsort(view.ranked[at], axis=0, kind="stable")]
+    kappa = ((ordered[1:] == ordered[:-1]).mean(axis=0) - chance) / (1 - chance)
+    limit = limits.derived.fail_f1
+    for i in np.flatnonzero(kappa >= limit):
+        message, value = "the label is this column cut into pieces", float(kappa[i])
+        yield finding("L05", view.names[i], "agreement of neighbours", value, limit, message, label=view.name)
+
+
 def one_group_is_enough(view: LabelView, limits: Leakage) -> Iterator[Finding]:
     """L12: the columns of one group alone rank a binary label as well as only a leak does (cross-validated AUC)."""
     if view.kind != "binary" or len(set(view.groups)) < 2:

@@ -109,6 +109,12 @@ def derived_score(frame: TrainingFrame) -> TrainingFrame:
     return relabelled(frame, REGRESSION, score)
 
 
+def bucket_of_income(frame: TrainingFrame) -> TrainingFrame:
+    """The retired income tier, as a task again."""
+    income = feature(frame, "income")
+    return relabelled(frame, CLASSES, np.searchsorted(np.quantile(income, [0.3, 0.55, 0.8]), income).astype(np.float64))
+
+
 def segment_proxy(frame: TrainingFrame) -> TrainingFrame:
     return with_feature(frame, "tariff", 10 - 3 * label(frame, SEGMENT))
 
@@ -201,6 +207,7 @@ FRAME_PLANTS = (
     FramePlant("label in other units", "L10", "|Pearson|", scaled_label),
     FramePlant("score that ranks the buyers first", "L11", "single-feature AUC", ranked_label),
     FramePlant("class under other numbers", "L05", "I(x; y) / H(y)", coded_label),
+    FramePlant("label that is a cut of one column", "L05", "agreement of neighbours", bucket_of_income),
     FramePlant("label decided by two inputs", "L05", "tree AUC", derived_class),
     FramePlant("label that is a weighted sum", "L05", "least squares R2", derived_score),
     FramePlant("proxy of the segment", "L29", "I(x; y) / H(y)", segment_proxy),

@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 
 from pipeline_lib.contracts.leakage import TableSet, TrainingFrame
 from pipeline_lib.features.plants.run import clean_twins, small_run
 from pipeline_lib.runs import RunContext
+
+REAL = Path(__file__).resolve().parents[4] / "shared" / "data"
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +27,16 @@ def tables(small: RunContext) -> TableSet:
 @pytest.fixture(scope="session")
 def frame(small: RunContext) -> TrainingFrame:
     return clean_twins(small)[1]
+
+
+@pytest.fixture(scope="session")
+def real_folder() -> Callable[[str], Path]:
+    """Folder of a real data set; a clone without it skips, saying so."""
+
+    def find(name: str) -> Path:
+        folder = Path(os.environ.get("REAL_DATA", REAL)) / name
+        if not folder.is_dir():
+            pytest.skip(f"the real data set is not at {folder} (set REAL_DATA)")
+        return folder
+
+    return find

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from pipeline_lib import settings
-from pipeline_lib.contracts.leakage import require_no_leakage_frame, require_no_leakage_tables
+from pipeline_lib.contracts.leakage import judge_frame, judge_tables, require_no_leakage
 from pipeline_lib.errors import ContractError, LeakageError
 from pipeline_lib.features.check import check_features, check_tables
 from pipeline_lib.features.plants.run import LOGICAL_DATE
@@ -78,13 +78,16 @@ def test_a_label_among_the_features_stops_the_run(small, tmp_path):
     with pytest.raises(LeakageError, match="L01 FAIL: hold_checking against will_acquire_accounts") as caught:
         check_features(ctx)
     assert not ctx.has("check_features")
+    page = ctx.objects.get(f"work/{ctx.dataset}/{ctx.logical_date}/check_features/leakage_report.html")
+    assert b"hold_checking" in page
     assert pickle.loads(pickle.dumps(caught.value)).findings == caught.value.findings
 
 
 def test_all_findings_are_on_the_error(small, tables):
     broken = replace(tables, outputs=("stray.parquet",), read_files={"other.csv": "0"})
+    _, found = judge_tables(broken, small.settings.leakage)
     with pytest.raises(LeakageError) as caught:
-        require_no_leakage_tables(broken, small.settings.leakage)
+        require_no_leakage("tables", found)
     assert {f.column for f in caught.value.findings} == {"stray.parquet", "other.csv"}
 
 
@@ -100,27 +103,63 @@ def test_feature_rows_in_another_order_are_refused(small, tmp_path):
 def test_nothing_to_check_is_a_failure(small, tables, frame):
     limits = small.settings.leakage
     with pytest.raises(ContractError, match="0 active tasks"):
-        require_no_leakage_tables(replace(tables, tasks={}), limits)
+        judge_tables(replace(tables, tasks={}), limits)
     with pytest.raises(ContractError, match="0 features"):
-        require_no_leakage_frame(replace(frame, schema={**frame.schema, "columns": []}), limits)
+        judge_frame(replace(frame, schema={**frame.schema, "columns": []}), limits)
 
 
 def test_a_label_too_rare_to_judge_stops_the_run(small, frame):
     few = pl.Series("will_acquire_accounts", [1] * 10 + [None] * (len(frame.keys) - 10), dtype=pl.Int16)
+    _, found = judge_frame(replace(frame, labels=frame.labels.with_columns(few)), small.settings.leakage)
     with pytest.raises(LeakageError, match="UNJUDGED: all features against will_acquire_accounts: rows = "):
-        require_no_leakage_frame(replace(frame, labels=frame.labels.with_columns(few)), small.settings.leakage)
+        require_no_leakage("features", found)
 
 
 def test_an_inactive_task_is_listed_as_not_judged(small, frame):
     tasks = {name: kind for name, kind in frame.tasks.items() if name != "churn_signal"}
-    coverage, _ = require_no_leakage_frame(replace(frame, tasks=tasks), small.settings.leakage)
+    coverage, _ = judge_frame(replace(frame, tasks=tasks), small.settings.leakage)
     assert "churn_signal" in coverage.not_judged
 
 
 def test_warnings_do_not_stop_the_run(small, tables):
-    coverage, found = require_no_leakage_tables(
-        replace(tables, snapshots=(replace(tables.snapshots[0], rows=10), *tables.snapshots[1:])),
-        small.settings.leakage,
-    )
+    jumped = (replace(tables.snapshots[0], rows=10), *tables.snapshots[1:])
+    coverage, found = judge_tables(replace(tables, snapshots=jumped), small.settings.leakage)
+    require_no_leakage("tables", found)
     assert {(f.check, f.verdict) for f in found} >= {("L20", "WARN")}
     assert coverage.rows == len(tables.splits)
+
+
+def test_holdings_joined_by_position_stop_the_run(small, tmp_path):
+    """The holdings of the next row: right column, right month, another customer."""
+
+    def shifted(source: Path, target: Path) -> None:
+        rows = pl.read_parquet(source)
+        rows.with_columns(pl.col("^hold_.*$").shift(1, fill_value=0)).write_parquet(target)
+
+    ctx = with_stage(small, tmp_path, "features", "feature_matrix.parquet", shifted)
+    with pytest.raises(LeakageError) as caught:
+        check_features(ctx)
+    assert ("L22", "holdings (train)") in {(f.check, f.column) for f in caught.value.findings}
+
+
+def test_holdings_of_the_label_month_stop_the_run(small, tmp_path):
+    dates = pl.read_parquet(small.read("labels").path("split_assignment.parquet"))
+
+    def later(source: Path, target: Path) -> None:
+        rows = pl.read_parquet(source)
+        held = [name for name in rows.columns if name.startswith("hold_")]
+        products = [name.replace("hold_", "prod_") for name in held]
+        names = small.read("ingest").names("customer_snapshot/")
+        then = pl.concat(
+            pl.read_parquet(small.read("ingest").path(name), columns=["customer_key", "snapshot_date", *products])
+            for name in names
+        ).rename(dict(zip(products, held, strict=True)))
+        keys = rows.select("customer_key").with_columns(snapshot_date=dates["label_date"])
+        found = keys.join(then, on=["customer_key", "snapshot_date"], how="left", maintain_order="left")
+        new = found.select(pl.col(held).cast(pl.Float32))
+        rows.with_columns(*(new[name].fill_null(rows[name]) for name in held)).write_parquet(target)
+
+    ctx = with_stage(small, tmp_path, "features", "feature_matrix.parquet", later)
+    with pytest.raises(LeakageError) as caught:
+        check_features(ctx)
+    assert ("L06", "holdings (train)") in {(f.check, f.column) for f in caught.value.findings}
