@@ -110,7 +110,9 @@ def family(tmp_path_factory: pytest.TempPathFactory) -> Family:
     odd_bank(ctx, source)
     inputs, base = inputs_of(ctx), ctx.settings.features
     any_group = FeatureGroup(axis="State", experts=[], distil=0.0)
-    policy = base.model_copy(update={"groups": {name: any_group for name in in_blocks(base, inputs)}})
+    two_areas = base.hierarchy.model_copy(update={"min_branches": 2})  # all that the small bank's taxonomy has
+    groups = {name: any_group for name in in_blocks(base, inputs)}
+    policy = base.model_copy(update={"groups": groups, "hierarchy": two_areas})
     plan = plan_of(shape_of(inputs), policy)
     train = inputs.rows.filter(pl.col("split") == "train")
     with opened(inputs.at(train), policy, 1) as data:
