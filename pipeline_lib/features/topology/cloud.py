@@ -28,8 +28,8 @@ DAY_SECONDS = 86_400
 BUCKET_POINTS, MOST_BUCKETS = 10, 10
 MOST_TURNS = 1 << 16
 _TURN, _TIE_OF_TURN, _GROUP, _RANK = (np.uint64(bits) for bits in (48, 16, 40, 24))
-MIN_POINTS, LOOP_POINTS, SURE_POINTS = 5, 15, 30
-"""Events from which connected parts, then loops are computed, and from which both are trusted."""
+MIN_POINTS, LOOP_POINTS = 5, 15
+"""Events from which connected parts, then loops are computed."""
 
 
 @dataclass(frozen=True)
@@ -38,14 +38,6 @@ class Clouds:
     """[R, P, 6]; a row's points are its first ``count``, 0 behind them."""
     count: Ints
     """[R]."""
-
-
-def confidence(events: Ints) -> Ints:
-    """Code of ``conf_tda``: 0, 1, 2, 3 for fewer than 5, 5-14, 15-29 and at least 30 events [R].
-
-    Source: features.md 12.4.
-    """
-    return np.searchsorted([MIN_POINTS, LOOP_POINTS, SURE_POINTS], events, side="right").astype(np.int64)
 
 
 def fit_scales(events: Events) -> Arrays:

@@ -22,7 +22,7 @@ KEYS = tuple(f"h{dimension}_{statistic}" for dimension in (0, 1) for statistic i
 @dataclass(frozen=True)
 class Diagrams:
     events: Ints
-    """Events of the window, before any is left out [R]; ``confidence`` makes ``conf_tda`` of it."""
+    """Events of the window, before any is left out [R]."""
     h0: Bars
     """Without the infinite bar."""
     h1: Bars

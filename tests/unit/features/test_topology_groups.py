@@ -13,7 +13,6 @@ from pipeline_lib.features.columns import Column
 from pipeline_lib.features.generator import Arrays, Generator, GroupUnavailable
 from pipeline_lib.features.stream import Events
 from pipeline_lib.features.topology import groups
-from pipeline_lib.features.topology.cloud import confidence
 from pipeline_lib.features.topology.cohorts import levels, medians
 from tests.unit.features.event_world import make_events, policy, shape
 from tests.unit.features.topology_world import FACTORIES, bank, fitted, spending, varied
@@ -25,7 +24,6 @@ def test_loops_need_15_events_and_parts_5():
     assert np.isnan(made["tda_short_local_h0_entropy"]).tolist() == [True, False, False, False, False]
     assert np.isnan(made["tda_short_global_h0_mean"]).tolist() == [True, False, False, False, False]
     assert np.isnan(made["tda_short_local_h1_entropy"]).tolist() == [True, True, True, False, False]
-    assert confidence(np.array([4, 5, 14, 15, 29, 30])).tolist() == [0, 1, 1, 2, 2, 3]
 
 
 def test_five_equal_events_have_a_diagram_without_bars():
