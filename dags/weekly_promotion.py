@@ -8,8 +8,9 @@ declined or expired sign-off. It ends red only when something could not be done 
 and give a reason. Nobody answering for 72 hours counts as Reject.
 
 **Red at `check_tables` or `check_features`**: a label or the future reaches a feature; the log names column,
-statistic and threshold. Nothing was trained. **Red at `judge`**: the gate could not judge; the champion is unchanged.
-Clearing a task is safe: every stage is idempotent for its date. Backfilled runs judge and never change the champion.
+statistic and threshold. Nothing was trained. **Red at `check_scores`**: a model is better than it can honestly be.
+**Red at `judge`**: the gate could not judge; the champion is unchanged. Clearing a task is safe: every stage is
+idempotent for its date. Backfilled runs judge and never change the champion.
 """
 
 from datetime import timedelta
@@ -146,6 +147,13 @@ def weekly_promotion():
 
         fit_student.expand(name=active_tasks()) >> assemble() >> package()
 
+    @task
+    def check_scores():
+        """Leaks that show in results alone: scores above what the bank's law, or honesty, allows."""
+        from pipeline_lib.features import check_scores as scores
+
+        return reference(scores.check_scores(open_run()))
+
     @task(**PROMOTION)
     def score():
         """Challenger and champion on the same customers, by the code that serves."""
@@ -237,7 +245,7 @@ def weekly_promotion():
 
     verdict = judge()
     trained, distilled = train_teacher(), distil()
-    repair() >> data() >> trained >> distilled >> score() >> verdict
+    repair() >> data() >> trained >> distilled >> [score(), check_scores()] >> verdict
     shown, routed = open_approval(verdict), route(verdict)
     answered = conclude(verdict, sign_off.output)
     released, closed = release(verdict), close_run()
