@@ -34,7 +34,6 @@ from pipeline_lib.features.hmm import groups as hmm
 from pipeline_lib.features.inputs import FeatureInputs
 from pipeline_lib.features.series import groups as series
 from pipeline_lib.features.topology import groups as topology
-from pipeline_lib.features.topology import groups as topology
 from pipeline_lib.settings.features import Features
 
 Factory = Callable[[Shape, Features], Generator]
@@ -60,13 +59,10 @@ GROUPS: dict[str, Factory] = {
     "tda_long": topology.tda_long,
     "tda_short": topology.tda_short,
     "phase_transition": topology.phase_transition,
-    "tda_long": topology.tda_long,
     "gmm_clustering": mixture.generator,
     "economics": economics.generator,
     "model_derived": series.model_derived,
     "mamba_temporal": daily_embedding.mamba_temporal,
-    "phase_transition": topology.phase_transition,
-    "tda_short": topology.tda_short,
     "txn_rolling": _txn_rolling,
     "multidisciplinary": patterns.generator,
     "mcc_multihot": items.mcc_multihot,
