@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from pipeline_lib.features.columns import (
     CATEGORY,
@@ -107,8 +108,8 @@ def _distinct_merchants(m: Material) -> Floats:
         return np.full(len(m), np.nan)
     spend = m.stream.window(YEAR_DAYS, ("spend",))
     spend = spend.where(spend.events.merchant != NO_MERCHANT)
-    seen = np.unique(np.stack([spend.row, spend.events.merchant]), axis=1)[0]
-    return np.bincount(seen, minlength=len(m)).astype(np.float64)
+    seen = pl.DataFrame({"row": spend.row, "merchant": spend.events.merchant}).unique()["row"]
+    return np.bincount(seen.to_numpy(), minlength=len(m)).astype(np.float64)
 
 
 def _distinct_categories(m: Material) -> Floats:

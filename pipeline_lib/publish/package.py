@@ -83,7 +83,7 @@ def _assemble(ctx: RunContext, students: Mapping[str, StageOutput], folder: Path
         "data_snapshot_id": ctx.read("ingest").content_hash,
         "teacher": _teacher(ctx, teacher),
         "feature_schema_hash": baked.serving_schema_hash(schema),
-        "feature_artefact_hash": schema["schema_hash"],
+        "feature_artefact_hash": schema["artefact_hash"],
         "tasks": tasks,
         "fidelity_summary": dict(distill.facts),
         "drift_summary": None,
