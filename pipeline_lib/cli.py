@@ -135,6 +135,18 @@ def acknowledge(place: Settings, asked: argparse.Namespace) -> int:
     return 0
 
 
+def source(place: Settings, asked: argparse.Namespace) -> int:
+    """Write the synthetic bank as raw files, as another bank would deliver them."""
+    from pipeline_lib.ingest.synthetic.raw.writer import write
+
+    given = {"customers": asked.customers, "seed": asked.seed, "world_start": asked.start, "min_months": 1}
+    params = {**place.source.params, **{name: value for name, value in given.items() if value is not None}}
+    bank = place.source.model_copy(update={"params": params})
+    rows = write(bank, asked.out, asked.until, asked.dirt, with_events=not asked.no_events)
+    print(f"{asked.out}: {rows['snapshots']} rows of snapshots, {rows['events']} events")
+    return 0
+
+
 def tamper(_: Settings, __: argparse.Namespace) -> int:
     """Attack a small record in every way and print what verification finds."""
     from pipeline_lib.audit.tamper_drill import run_drill
@@ -179,7 +191,9 @@ def _parser() -> argparse.ArgumentParser:
 
     dated = {"type": date.fromisoformat, "default": last_promotion_day(utc_now()), "help": "the run's Monday"}
     verb("keys", keys, "make the keys of this place that are missing").add_argument("what", choices=["init"])
-    one = verb("stage", stage, "run one stage of a run (student.<task> for one student, features_part.<number> for one range)")
+    one = verb(
+        "stage", stage, "run one stage of a run (student.<task> for one student, features_part.<number> for one range)"
+    )
     one.add_argument("name")
     one.add_argument("--date", **dated)  # type: ignore[arg-type]
     verb("summary", summary, "what a run did and where to look").add_argument("--date", **dated)  # type: ignore[arg-type]
@@ -191,13 +205,22 @@ def _parser() -> argparse.ArgumentParser:
     planted = verb("leaks", leaks, "plant every leak, print who catches it")
     planted.add_argument("--real", type=_named_folder, action="append", default=[], metavar="DATASET=FOLDER",
                          help="judge the raw tables of a real source too")  # fmt: skip
-    seen = verb("ack-leak", acknowledge, "acknowledge a warning of a leakage check, for this configuration")
+    seen = verb("acknowledge", acknowledge, "acknowledge a warning of a leakage check, for this configuration")
     seen.add_argument("check", help="its id, e.g. L20")
     seen.add_argument("column", help="column, file or group that the report names")
     seen.add_argument("--label", default="", help="label that the report names, if any")
     seen.add_argument("--by", required=True, help="who has seen it")
     seen.add_argument("--reason", required=True, help="why it may stand")
     seen.add_argument("--date", **dated)  # type: ignore[arg-type]
+    raw = verb("source", source, "write the synthetic bank as raw files: contract A as CSV, contract B as Parquet")
+    raw.add_argument("what", choices=["write"])
+    raw.add_argument("--out", type=Path, required=True, help="an empty folder")
+    raw.add_argument("--customers", type=int, help="how many; the source's own number when left out")
+    raw.add_argument("--seed", type=int)
+    raw.add_argument("--start", default="2015-01-28", help="first snapshot")
+    raw.add_argument("--until", type=date.fromisoformat, default="2016-06-06", help="logical date of the newest load")
+    raw.add_argument("--dirt", choices=["none", "realistic", "hostile"], default="none")
+    raw.add_argument("--no-events", action="store_true", help="snapshots only, as in the real set")
     verb("tamper", tamper, "attack a record in every way, print what is found")
     return parser
 

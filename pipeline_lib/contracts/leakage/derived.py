@@ -22,8 +22,9 @@ def rebuilds_the_label(view: LabelView, limits: Leakage) -> Iterator[Finding]:
     if target is None:
         return
     values = view.values[at]
-    binned = quantile_bins(ranks(values), own.tree_bins)
+    binned = np.minimum(((view.ranked[at] - 0.5) / len(view.y) * own.tree_bins).astype(np.int64), own.tree_bins - 1)
     models = out_of_fold(binned, values, target, view.fold[at], own.tree_depth, own.tree_bins)
+    view.memo["tree"] = models[0]
     for model, predicted in zip(("tree", "least squares"), models, strict=True):
         score = _score(view.kind, target, predicted)
         if view.name == own.segment_task and score >= own.fail_segment_f1:
@@ -67,7 +68,7 @@ def one_group_is_enough(view: LabelView, limits: Leakage) -> Iterator[Finding]:
         return
     at = spread(np.arange(len(view.y)), limits.derived.tree_rows)
     target, _, _ = _target(view, at, limits)
-    if target is None or _tree_auc(view, at, target, np.arange(len(view.names)), limits) < limits.scores.group_auc:
+    if target is None or _whole_auc(view, at, target, limits) < limits.scores.group_auc:
         return  # a part cannot do clearly better than the whole
     groups = np.array(view.groups)
     for name in dict.fromkeys(view.groups):
@@ -76,6 +77,13 @@ def one_group_is_enough(view: LabelView, limits: Leakage) -> Iterator[Finding]:
             message = "one group of features alone gives the label"
             limit = limits.scores.group_auc
             yield finding("L12", f"group {name}", "AUC of one group", score, limit, message, label=view.name)
+
+
+def _whole_auc(view: LabelView, at: Ints, target: Floats, limits: Leakage) -> float:
+    """The tree over all columns, as another rule has it already."""
+    if "tree" in view.memo:
+        return float(auc(ranks(view.memo["tree"]), target)[0, 0])
+    return _tree_auc(view, at, target, np.arange(len(view.names)), limits)
 
 
 def _tree_auc(view: LabelView, at: Ints, target: Floats, columns: Ints, limits: Leakage) -> float:

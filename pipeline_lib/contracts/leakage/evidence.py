@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -42,21 +42,24 @@ class LabelView:
     """Cross-validation fold by customer [n]."""
     groups: tuple[str, ...] = ()
     """Feature group of every feature [F]; empty when there are none."""
+    memo: dict[str, Floats] = field(default_factory=dict)
+    """What one rule has computed and another one needs."""
 
     def label_of(self, k: int) -> str:
         return self.name if self.kind == "binary" else f"{self.name}={self.class_names[k]}"
 
 
 def views(frame: TrainingFrame, limits: Leakage, skipped: dict[str, str]) -> Iterator[LabelView | Finding]:
-    """One view per active label and retired one; a label with too few rows is a finding.
+    """One view per active label and retired one, those of one mask together; one with too few rows is a finding.
 
     ``skipped`` receives what is not judged on purpose: inactive tasks and classes too rare.
     """
     train = spread(frame.rows_of("train"), limits.sample_rows)
     groups = tuple(column["group"] for column in frame.schema["columns"])
     prepared: dict[bytes, tuple[Floats, Floats]] = {}
-    for name, kind, y in _labels(frame, skipped):
-        at = train[~np.isnan(y[train])]
+    labels = [(name, kind, y, train[~np.isnan(y[train])]) for name, kind, y in _labels(frame, skipped)]
+    first = {mask: i for i, mask in reversed(list(enumerate(at.tobytes() for *_, at in labels)))}
+    for name, kind, y, at in sorted(labels, key=lambda label: first[label[3].tobytes()]):
         if len(at) < limits.min_rows:
             message = "train rows with this label are too few to judge any feature against it"
             yield finding(
@@ -65,7 +68,7 @@ def views(frame: TrainingFrame, limits: Leakage, skipped: dict[str, str]) -> Ite
             continue
         if at.tobytes() not in prepared:
             values = without_nan(frame.raw[at])
-            prepared = {at.tobytes(): (values, ranks(values))}  # labels of one mask follow one another
+            prepared = {at.tobytes(): (values, ranks(values))}
         values, ranked = prepared[at.tobytes()]
         shown, hot = _classes(name, kind, y[at], limits.min_class_rows, skipped)
         folds = customer_folds(frame, at, limits.derived.folds)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from pipeline_lib.contracts.leakage.frames import Ints, TrainingFrame
-from pipeline_lib.contracts.leakage.statistics import Floats, pearson, psi, ranks, without_nan
+from pipeline_lib.contracts.leakage.statistics import Floats, pearson, psi, ranks, spearman, without_nan
 from pipeline_lib.contracts.leakage.text import finding, graded
 from pipeline_lib.records import Finding
 from pipeline_lib.settings.leakage import Leakage
@@ -43,6 +43,9 @@ def _at_full_length(
         return
     driven = np.abs(pearson(ranks(without_nan(frame.raw[train])), ranks(length[train][:, None])))[:, 0]
     for i in np.flatnonzero(driven >= own.driven):
+        known = ~np.isnan(frame.raw[train, i])  # being undefined in a short history follows the length by itself
+        if abs(spearman(frame.raw[train, i][known].astype(np.float64), length[train][known])) < own.driven:
+            continue
         value = psi(frame.raw[full, i].astype(np.float64), frame.raw[full_later, i].astype(np.float64), own.bins)
         if value > own.warn_psi:
             limit, verdict = graded(value > own.fail_psi, own.fail_psi, own.warn_psi)
