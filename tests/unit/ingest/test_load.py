@@ -268,7 +268,7 @@ def test_critical_expectation_stops_the_load_and_names_everything(golden_bank: A
         ingest(ctx)
     finding = next(f for f in caught.value.findings if f.check == "customer_snapshot.age")
     assert (finding.column, finding.statistic) == ("age", "ColumnValuesToBeBetween")
-    assert finding.value == "5 of 5 rows, e.g. 7, 7, 7"
+    assert finding.value == "5 of 5 rows, first in row 0, e.g. 7, 7, 7"
     assert finding.threshold == "min_value=18, max_value=100"
     assert not ctx.has("ingest")
 
