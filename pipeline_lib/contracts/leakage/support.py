@@ -14,10 +14,14 @@ from pipeline_lib.settings.leakage import Leakage
 
 
 def defined_for_one_outcome(view: LabelView, limits: Leakage) -> Iterator[Finding]:
-    """R06: whether the column is defined at all ranks the label: it was made because of the outcome."""
+    """R06: whether the column is defined at all ranks the label: it was made because of the outcome.
+
+    Of several classes only a FAIL is said: who has no history of an act rarely does it, and that is no leak.
+    """
     own = limits.support
     area = _defined_auc(view)
-    for i, k in zip(*np.nonzero(area >= own.warn_defined_auc), strict=True):
+    least = own.warn_defined_auc if view.kind == "binary" else own.fail_defined_auc
+    for i, k in zip(*np.nonzero(area >= least), strict=True):
         value = float(area[i, k])
         limit, verdict = graded(value >= own.fail_defined_auc, own.fail_defined_auc, own.warn_defined_auc)
         message = "whether the value exists tells the outcome: it is made because of it, or only up to it"
