@@ -43,6 +43,16 @@ class Duck:
         found = self._connection.sql(loaded.text, params=self._named(loaded, parameters))
         return pl.DataFrame(found.to_arrow_table())
 
+    def batches(self, statement: str, **parameters: Any) -> Iterator[pl.DataFrame]:
+        """The rows of a statement, ROW_GROUP_ROWS or so at a time; at least one frame, if only an empty one."""
+        loaded = sql.load(statement)
+        found = self._connection.sql(loaded.text, params=self._named(loaded, parameters))
+        reader = found.to_arrow_reader(ROW_GROUP_ROWS)
+        batches = iter(reader)
+        yield pl.DataFrame(pa.Table.from_batches([b for b in [next(batches, None)] if b], schema=reader.schema))
+        for batch in batches:
+            yield pl.DataFrame(pa.Table.from_batches([batch]))
+
     def rows(self, name: str) -> pl.DataFrame:
         """The rows of a table, in its order."""
         return pl.DataFrame(self._connection.sql(f"SELECT * FROM {name}").to_arrow_table())

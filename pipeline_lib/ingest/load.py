@@ -78,7 +78,7 @@ def _canonical_tables(ctx: RunContext, tables: SourceTables, scratch: Path, out:
     with connect(scratch, ctx.settings.place.threads, {}) as duck:
         duck.register("key", keys)
         duck.register("category", categories)
-        events = Events(duck, tables, source.origin, ctx.logical_date, days)
+        events = Events(duck, tables, tables.event_origin or source.origin, ctx.logical_date, days)
         event_rows = {month: _write_events(out, month, events) for month in events.all}
     refused = quarantine.collected([*(pl.read_parquet(p) for p in tables.parts("quarantine")), *events.refused])
     quarantine.require_few(refused, snapshot_rows, event_rows, ctx.settings.data.max_quarantine_share)

@@ -43,6 +43,8 @@ class SourceTables:
         """Named counts of what the adapter repaired, e.g. ``is_active: null to 0``."""
         self.file_rows: dict[str, int] = {}
         """Raw file name -> rows read from it."""
+        self.event_origin: str | None = None
+        """``origin`` of the events, where it is not the source's: generated events beside real snapshots."""
         self._parts: Counter[str] = Counter()
 
     def add_snapshot(self, day: date, rows: pl.DataFrame) -> None:

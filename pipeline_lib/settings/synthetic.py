@@ -272,6 +272,33 @@ class Preset(Section):
     additions: Budget
 
 
+class Dirt(Section):
+    """How dirty raw files are under ``dirt: realistic``: shares of rows. Source: data.md 2."""
+
+    early_months: int = Field(ge=0)
+    """First months whose profiles were filled in afterwards."""
+    profile_absent: Share
+    """Customers whose profile is absent in those months."""
+    payroll_blank: Share
+    """Of the rows without profile, those whose two payroll flags are blank."""
+    blank: dict[str, Share]
+    """Raw column -> share of rows without a value, beside the rows without profile."""
+    primary_lost: Share
+    """Customers who stop being primary in the course of the month."""
+    age_impossible: Share
+    """Ages outside 18-100."""
+    float_form: Share
+    """Codes written as ``1.0``."""
+    potential: Share
+    """Customers of type P."""
+    income_zero: Share
+    """Of the missing incomes, those stored as 0."""
+    tenure_sentinel: Share
+    """Of the unknown tenures, those stored as -999999."""
+    sent_again: Share
+    """Rows that are in the file twice."""
+
+
 class Synthetic(Section):
     latents: list[str]
     blocks: Blocks
@@ -305,6 +332,7 @@ class Synthetic(Section):
     """Preset of rates -> index -> monthly rate per customer. Source: data.md 6.2."""
     presets: dict[str, Preset]
     """Difficulty. Source: data.md 8.6."""
+    dirt: Dirt
 
     @model_validator(mode="after")
     def _consistent(self) -> Synthetic:

@@ -22,9 +22,14 @@ def step(laws: Laws, customers: Customers, month: int, gone: Bools) -> tuple[Boo
 
 
 def tenure(laws: Laws, customers: Customers, profile: Demographics, month: int) -> Ints:
+    """Months since the first contract as the bank counts them, (N,)."""
+    return np.clip(months_held(laws, customers, profile, month), 0, MAX_TENURE)
+
+
+def months_held(laws: Laws, customers: Customers, profile: Demographics, month: int) -> Ints:
     """Months since the first contract, (N,). Entrants of the jump month, and of the first, were customers before."""
     months = np.where(_old(laws, customers), profile.tenure + month, month - customers.entry)
-    return np.clip(months, 0, MAX_TENURE).astype(np.int64)
+    return np.asarray(np.maximum(months, 0), dtype=np.int64)
 
 
 def alive(laws: Laws, customers: Customers, month: int, gone: Bools) -> Bools:

@@ -22,6 +22,7 @@ STAGES = (
     "refunds",
     "taste",
     "merchants",
+    "dirt",
 )
 """Append only: the position of a stage is part of its seed."""
 
