@@ -24,7 +24,7 @@ th{background:#f5f7f9;font-weight:600} td.n{text-align:right;font-variant-numeri
 .FAIL,.UNJUDGED{background:#f4b1ab} .WARN{background:#ffe3a3} .PASS{background:#c9e7cb} .seen{background:#e8e8e8}
 svg{max-width:100%;height:auto} figure{margin:12px 0 20px} figcaption{font-weight:600;margin-bottom:4px}
 """
-_ABOUT_OTHERS = '<td class="c na">.'
+_ABOUT_OTHERS, _NOT_JUDGED = '<td class="c na">.', '<td class="c na">&ndash;'
 
 
 def page(coverage: Coverage, found: Sequence[Finding], acks: Acks, pictures: Mapping[str, str]) -> str:
@@ -52,8 +52,8 @@ def _head(coverage: Coverage, found: Sequence[Finding], acks: Acks) -> Iterator[
     yield f"<h1>Leakage report</h1><p>{escape(coverage.name)}</p>"
     yield f'<p><span class="tag {verdict}">{verdict}</span> {said}: {len(stops)} findings that stop a run, '
     yield f"{len(warns)} warnings ({len(warns) - seen} open, {seen} acknowledged).</p>"
-    yield f"<p>{len(coverage.checks)} rules, {len(coverage.labels)} labels, {coverage.columns} columns or tables, "
-    yield f"{coverage.rows:,} rows. {len(coverage.not_judged)} things could not be judged.</p>"
+    yield f"<p>{len(coverage.checks)} rules, {len(coverage.labels)} labels, {coverage.columns} columns, tables or "
+    yield f"scores, {coverage.rows:,} rows. Not judged: {len(coverage.not_judged)}.</p>"
 
 
 def _findings(found: Sequence[Finding], acks: Acks) -> Iterator[str]:
@@ -83,7 +83,7 @@ def _not_judged(coverage: Coverage) -> Iterator[str]:
         return
     yield "<table><tr><th>what<th>why</tr>"
     for what, why in sorted(coverage.not_judged.items()):
-        yield f"<tr><td>{escape(what)}<td>{escape(why)}</tr>"
+        yield f"<tr><td>{escape(what.replace('_', ' ') if what in coverage.rules else what)}<td>{escape(why)}</tr>"
     yield "</table>"
 
 
@@ -95,10 +95,11 @@ def _matrix(coverage: Coverage) -> Iterator[str]:
     yield "".join(f'<th class="l">{escape(name)}' for name in labels) + "</tr>"
     for rule, ids in coverage.rules.items():
         own = counts.get(rule, {})
-        cells = [_ABOUT_OTHERS if rule in coverage.by_label else _cell(sum(own.values()))]
+        once = _NOT_JUDGED if rule in coverage.not_judged else _cell(sum(own.values()))
+        cells = [_ABOUT_OTHERS if rule in coverage.by_label else once]
         for label in labels:
             judged = label not in coverage.not_judged
-            cell = _cell(own.get(label, 0)) if judged else '<td class="c na">&ndash;'
+            cell = _cell(own.get(label, 0)) if judged else _NOT_JUDGED
             cells.append(cell if rule in coverage.by_label else _ABOUT_OTHERS)
         yield f"<tr><td>{', '.join(ids)}<td>{escape(rule.replace('_', ' '))}{''.join(cells)}</tr>"
     yield "</table></div><p>&#10003; judged, nothing found. A number: findings of this rule. "

@@ -154,9 +154,15 @@ def judge_tables(t: TableSet, limits: Leakage, raw_set: RawSet | None = None) ->
     rules: tuple[Callable[..., Iterator[Finding]], ...] = TABLE_RULES
     if raw_set is not None and raw_set.tables:
         found, rules = found + raw_findings(raw_set, limits, notes), (*TABLE_RULES, *RAW_RULES)
+    if not t.declared_rates:
+        notes.skipped[bookings.label_rates.__name__] = "a real source declares no rate"
+    if t.bookings.is_empty():
+        notes.skipped[bookings.many_at_once.__name__] = "the source has no event"
     seen = {**measures.of_tables(t), "counts": notes.counts}
     known = rules_of(rules)
-    return Coverage(t.name, tuple(known), tuple(t.tasks), {}, len(t.columns), len(t.splits), known, (), seen), found
+    return Coverage(
+        t.name, tuple(known), tuple(t.tasks), notes.skipped, len(t.columns), len(t.splits), known, (), seen
+    ), found
 
 
 def judge_frame(frame: TrainingFrame, limits: Leakage) -> tuple[Coverage, list[Finding]]:
@@ -168,12 +174,11 @@ def judge_frame(frame: TrainingFrame, limits: Leakage) -> tuple[Coverage, list[F
     notes = Notes()
     found = frame_findings(frame, limits, notes)
     skipped = notes.skipped
-    if not frame.rechecks:
-        skipped["rows made again"] = "the feature stage left no recheck.json (L21, L23)"
     if frame.raw_columns is None:
-        skipped["raw columns"] = "a generated bank has no raw table (R01)"
+        skipped[raw.raw_ancestors_are_known.__name__] = "a generated bank has no raw table"
     if not frame.holdings:
-        skipped["holdings"] = "no product is held, or no snapshot lies at cutoff and label date (L06, L22)"
+        why = "no product is held, or no snapshot lies at cutoff and label date"
+        skipped |= {rule.__name__: why for rule in (generators.joined_by_key, generators.holdings_are_of_the_cutoff)}
     known, by_label = rules_of((*FRAME_RULES, *LABEL_RULES)), tuple(rules_of(LABEL_RULES))
     seen = {**measures.of_frame(frame, limits), "labels": notes.strongest, "counts": notes.counts}
     columns, rows = len(frame.features), len(frame.keys)
@@ -185,9 +190,9 @@ def judge_scores(name: str, results: Results, limits: Leakage) -> tuple[Coverage
     notes = Notes()
     found = score_findings(results, limits, notes)
     if not results.oracle:
-        notes.skipped["oracle"] = "no law states the best possible score of this bank (L12)"
+        notes.skipped[scores.above_the_oracle.__name__] = "no law states the best possible score of this bank"
     if not results.fidelity:
-        notes.skipped["fidelity report"] = "the run has none (L30)"
+        notes.skipped[scores.echoes.__name__] = "the run has no fidelity report"
     seen = {"scores": [asdict(one) for one in results.scores], "oracle": dict(results.oracle), "counts": notes.counts}
     known, tasks = rules_of(SCORE_RULES), tuple(dict.fromkeys(one.task for one in results.scores))
     rows = len(results.scores)

@@ -39,7 +39,7 @@ class Results:
     oracle: Mapping[str, float]
     """Task -> AUC of a model that knows the latent traits; empty for a real source."""
     fidelity: tuple[Mapping[str, object], ...] = ()
-    """{family, metric, value, pass, fail, verdict} of ``fidelity_report.json``."""
+    """Rows of ``fidelity_report.json``: family, metric, value, limit, verdict."""
 
 
 def too_good(results: Results, limits: Leakage) -> Iterator[Finding]:
@@ -86,7 +86,7 @@ def echoes(results: Results, limits: Leakage) -> Iterator[Finding]:
     for row in results.fidelity:
         if str(row["family"]) in REPLICATION and str(row["verdict"]).lower() == "fail":
             message = "claims of training on synthetic and testing on real rest on an echo"
-            value, limit = str(row["value"]), str(row["fail"])
+            value, limit = str(row["value"]), str(row["limit"])
             yield finding("L30", f"{row['family']}: {row['metric']}", "fidelity", value, limit, message, verdict="WARN")
 
 

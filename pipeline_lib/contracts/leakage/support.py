@@ -19,7 +19,7 @@ def defined_for_one_outcome(view: LabelView, limits: Leakage) -> Iterator[Findin
     Of several classes only a FAIL is said: who has no history of an act rarely does it, and that is no leak.
     """
     own = limits.support
-    area = _defined_auc(view)
+    area = _defined_auc(view, limits.min_class_rows)
     least = own.warn_defined_auc if view.kind == "binary" else own.fail_defined_auc
     for i, k in zip(*np.nonzero(area >= least), strict=True):
         value = float(area[i, k])
@@ -57,12 +57,13 @@ def beats_all_others(view: LabelView, limits: Leakage) -> Iterator[Finding]:
             )
 
 
-def _defined_auc(view: LabelView) -> Floats:
-    """ROC-AUC of a flag is half of one plus the difference of its two rates [F, K]."""
+def _defined_auc(view: LabelView, least: int) -> Floats:
+    """ROC-AUC of a flag is half of one plus the difference of its two rates [F, K]; 0.5 where a side is too small."""
     missing = view.undefined.astype(np.float64)
     inside, size = missing.T @ view.classes, view.classes.sum(axis=0)
-    outside = missing.sum(axis=0)[:, None] - inside
-    area: Floats = 0.5 + np.abs(inside / np.maximum(size, 1) - outside / np.maximum(len(missing) - size, 1)) / 2
+    outside, rest = missing.sum(axis=0)[:, None] - inside, len(missing) - size
+    gap = np.abs(inside / np.maximum(size, 1) - outside / np.maximum(rest, 1))
+    area: Floats = 0.5 + np.where(np.minimum(size, rest) >= least, gap, 0.0) / 2
     return area
 
 

@@ -16,8 +16,8 @@ HONEST = Results(
         Score("student", "segment_prediction", "macro_f1", 0.52),
     ),
     oracle={TASK: 0.771},
-    fidelity=({"family": "replication", "metric": "exact duplicates", "value": 0.0, "pass": 0.001, "fail": 0.01,
-               "verdict": "pass"},),
+    fidelity=({"family": "replication", "metric": "exact duplicates", "value": 0.0, "limit": "<= 0.001",
+               "verdict": "PASS"},),
 )  # fmt: skip
 
 
@@ -42,8 +42,8 @@ def too_good() -> Results:
 
 
 def copies_of_the_source() -> Results:
-    row = {"family": "replication", "metric": "exact duplicates", "value": 0.03, "pass": 0.001, "fail": 0.01}
-    return Results((), {}, ({**row, "verdict": "fail"},))
+    row = {"family": "replication", "metric": "exact duplicates", "value": 0.03, "limit": "<= 0.001"}
+    return Results((), {}, ({**row, "verdict": "FAIL"},))
 
 
 SCORE_PLANTS = (

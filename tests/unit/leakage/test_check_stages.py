@@ -10,19 +10,16 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from pipeline_lib import settings
 from pipeline_lib.contracts.leakage import judge_frame, judge_tables, require_no_leakage
 from pipeline_lib.errors import ContractError, LeakageError
 from pipeline_lib.features.check import check_features, check_tables
-from pipeline_lib.features.plants.run import LOGICAL_DATE
+from pipeline_lib.features.plants.run import LOGICAL_DATE, small_settings
 from pipeline_lib.runs import Out, RunContext, StageOutput
-from pipeline_lib.settings import Place
 
 
 def with_stage(small: RunContext, folder: Path, stage: str, name: str, change) -> RunContext:
     """A run whose file ``name`` of ``stage`` is changed; the other stages are copied as they are."""
-    place = Place(dataset=small.dataset, home=folder, threads=1)
-    ctx = RunContext.open(settings.load(small.dataset, place), LOGICAL_DATE)
+    ctx = RunContext.open(small_settings(folder), LOGICAL_DATE)
     done: list[StageOutput] = []
     for each in ("ingest", "labels", "features"):
         source = small.read(each)
@@ -163,3 +160,9 @@ def test_holdings_of_the_label_month_stop_the_run(small, tmp_path):
     with pytest.raises(LeakageError) as caught:
         check_features(ctx)
     assert ("L06", "holdings (train)") in {(f.check, f.column) for f in caught.value.findings}
+
+
+def test_a_feature_stage_that_made_no_row_again_stops_the_run(small, frame):
+    _, found = judge_frame(replace(frame, rechecks=()), small.settings.leakage)
+    unjudged = {(f.check, f.statistic) for f in found if f.verdict == "UNJUDGED"}
+    assert unjudged == {("L21", "rows made again"), ("L23", "rows made again")}

@@ -58,3 +58,10 @@ def test_chance_differences_between_sides_are_no_drift(small, tables, seed: int)
     drawn = pl.Series("will_acquire_accounts", (rng.random(len(tables.labels)) < 0.1).astype(np.int16))
     found = table_findings(replace(tables, labels=tables.labels.with_columns(drawn)), small.settings.leakage)
     assert not [f for f in found if f.check == "L02"]
+
+
+def test_a_label_that_everybody_has_accuses_no_column(small, frame):
+    """Without a second outcome, a column that nobody has is no sign of it."""
+    always = relabelled(frame, "will_acquire_lending", np.ones(len(frame.raw)))
+    empty = with_feature(always, "not_defined", np.full(len(frame.raw), np.nan))
+    assert not [f for f in frame_findings(empty, small.settings.leakage) if f.check == "R06"]

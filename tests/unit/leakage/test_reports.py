@@ -15,8 +15,8 @@ from pipeline_lib.errors import RequestRefused
 from pipeline_lib.features import leak_acks, leak_plots, leak_report
 from pipeline_lib.features.check import check_features, check_tables
 from pipeline_lib.features.plants.leaky_frames import label_copy
+from pipeline_lib.features.plants.run import small_settings
 from pipeline_lib.runs import RunContext
-from pipeline_lib.settings import Place
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def test_the_page_shows_every_rule_and_label(small, page: str):
 
 def test_what_could_not_be_judged_is_on_the_page(small, page: str):
     coverage = json.loads(check_features(small).path("coverage.json").read_bytes())
-    assert "raw columns" in coverage["not_judged"]
+    assert "raw_ancestors_are_known" in coverage["not_judged"]
     assert all(why in page for why in coverage["not_judged"].values())
 
 
@@ -64,9 +64,7 @@ def own(small, tmp_path: Path) -> RunContext:
     """A copy of the run's store, so that acknowledgements stay in this test."""
     home = tmp_path / "home"
     shutil.copytree(small.settings.place.home, home)
-    return RunContext.open(
-        settings.load("synthetic", Place(dataset="synthetic", home=home, threads=1)), small.logical_date
-    )
+    return RunContext.open(small_settings(home), small.logical_date)
 
 
 def test_a_warning_is_open_until_somebody_has_seen_it(own):
