@@ -38,8 +38,9 @@ from pipeline_lib.runs import RunContext
 from pipeline_lib.settings import Place
 
 PRESETS = ("standard", "hard")
-BASE_GROUPS = ("demographics", "relationship", "product_holdings", "txn_behavior", "derived_temporal", "economics",
-               "txn_rolling", "mcc_multihot", "product_history_multihot")  # fmt: skip
+OBSERVED = {"demographics", "relationship", "product_holdings", "txn_behavior", "derived_temporal", "economics",
+            "txn_rolling", "multidisciplinary", "mcc_multihot", "product_history_multihot"}  # fmt: skip
+"""Groups that the ceilings are measured on: raw observables, no fitted embedding."""
 
 
 def main() -> int:
@@ -148,7 +149,9 @@ def _synthetic(work: Path, name: str, asked: argparse.Namespace, seed: int, pres
 def _stages(home: Path, dataset: str, day: date, overrides: dict[str, object], folder: Path | None) -> RunContext:
     home.mkdir(parents=True)
     extra = home / "overrides.yaml"
-    extra.write_text(yaml.safe_dump(overrides), encoding="utf-8")
+    known = yaml.safe_load((settings.CONFIG / "features.yaml").read_text(encoding="utf-8"))["groups"]
+    without = sorted(known.keys() - OBSERVED)
+    extra.write_text(yaml.safe_dump({"features": {"without": without}, **overrides}), encoding="utf-8")
     place = Place(dataset=dataset, home=home, overrides=extra, source=folder)
     ctx = RunContext.open(settings.load(dataset, place), day)
     KeyFolder(place.keys).create_secrets(ctx.settings.audit.key_id)

@@ -94,10 +94,13 @@ def weekly_promotion():
 
         @task
         def check_features():
-            """Leaks that show in the matrix: copies, derived labels, lineage, scalers."""
+            """Leaks that show in the matrix: copies, derived labels, lineage, scalers; then the Data Docs of the run."""
+            from pipeline_lib.expectations import data_docs
             from pipeline_lib.features import check
 
-            return reference(check.check_features(open_run()))
+            checked = check.check_features(open_run())
+            data_docs.of_run(open_run())
+            return reference(checked)
 
         fitted = fit_features()
         ingest() >> label() >> check_tables() >> fitted

@@ -42,11 +42,23 @@ class Bank:
         return [key.split("/")[-2] for key in self.ctx.objects.list(folder) if key.endswith("/manifest.json")]
 
 
+GROUPS = list(settings.load("synthetic", Place(dataset="synthetic")).features.groups)
+CORE = ("demographics", "relationship", "product_holdings", "txn_behavior", "derived_temporal", "economics",
+        "txn_rolling", "mcc_multihot", "product_history_multihot")  # fmt: skip
+"""What the small bank makes unless a test asks for more: cheap, and nothing drawn at random."""
+
+
+def only(*names: str) -> dict[str, list[str]]:
+    """The policy with these groups alone."""
+    return {"without": ["product_lag", *(name for name in GROUPS if name not in names)]}
+
+
 def open_run(home: Path, threads: int = 1, overrides: dict[str, Any] | None = None) -> RunContext:
     """Few rows are made again in every build here; a test of its own looks at that."""
-    body = {"features": {"work": {"recheck_rows": 2}}}
+    body: dict[str, Any] = {"features": {**only(*CORE), "work": {"recheck_rows": 2}}}
     for section, own in (overrides or {}).items():
-        body[section] = {"work": {**body["features"]["work"], **own.pop("work", {})}, **own}
+        base = body.get(section, {})
+        body[section] = {**base, **own, "work": {**base.get("work", {}), **own.get("work", {})}}
     (home / "small.yaml").write_text(json.dumps(body))
     place = Place(dataset="synthetic", home=home, threads=threads, overrides=home / "small.yaml")
     return RunContext.open(settings.load("synthetic", place), LOGICAL_DATE)

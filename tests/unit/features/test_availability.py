@@ -10,18 +10,16 @@ import polars as pl
 import pytest
 
 KEYS = ["customer_key", "cutoff_date"]
-LAST = {"log_copies": {"axis": "State", "experts": [], "distil": 0.0}}
-LAST |= {"availability": {"axis": "State", "experts": [], "distil": 0.0}}
+LAST = ("log_copies", "availability")
 
 
 @pytest.fixture(scope="module")
 def full(bank, tmp_path_factory):
     """The bank again, its events thinned for the first customers, with both groups at the end."""
     from pipeline_lib.features.build import build
-    from tests.unit.features.conftest import Bank, _copied, open_run
+    from tests.unit.features.conftest import CORE, Bank, _copied, only, open_run
 
-    own = bank.ctx.settings.features.model_dump(mode="json")["groups"]
-    ctx = open_run(tmp_path_factory.mktemp("full"), overrides={"features": {"groups": {**own, **LAST}}})
+    ctx = open_run(tmp_path_factory.mktemp("full"), overrides={"features": only(*CORE, *LAST)})
 
     def thinned(name: str, table: pl.DataFrame) -> pl.DataFrame:
         if not name.startswith("transaction_event/"):

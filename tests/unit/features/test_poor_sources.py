@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 
-from pipeline_lib.features.groups import GROUPS, LOG_COPIES
-
 EVENTS = {"txn_behavior", "economics", "txn_rolling", "mcc_multihot"}
 PRODUCTS = {"product_holdings", "product_history_multihot"}
-LAST = ["log_copies", "availability"]
 
 
 def without_events(name: str, table: pl.DataFrame) -> pl.DataFrame:
@@ -32,14 +30,7 @@ def without_both(name: str, table: pl.DataFrame) -> pl.DataFrame:
     return without_products(name, without_events(name, table))
 
 
-def every_group(bank) -> dict:
-    """All groups of the code, in the order of the blocks."""
-    own = bank.ctx.settings.features.model_dump(mode="json")["groups"]
-    late = {"hmm_journey": 3, "hmm_lifecycle": 3, "hmm_behavior": 3, "graph_collaborative": 1, "product_hierarchy": 1}
-    late |= {"hyperbolic_embedding": 2, "merchant_hierarchy": 2, "log_copies": 4, "availability": 5}
-    names = sorted([*GROUPS, LOG_COPIES], key=lambda name: late.get(name, 0))
-    more = {name: {"axis": "State", "experts": [], "distil": 0.0} for name in names}
-    return {"features": {"groups": {name: own.get(name, more[name]) for name in names}}}
+EVERY_GROUP: dict[str, Any] = {"features": {"without": []}}
 
 
 @pytest.mark.parametrize(
@@ -51,7 +42,7 @@ def every_group(bank) -> dict:
     ],
 )
 def test_groups_leave_with_a_reason(bank, rebuilt, change, gone: set[str], there: set[str]):
-    poor = rebuilt(ingest=change, overrides=every_group(bank))
+    poor = rebuilt(ingest=change, overrides=EVERY_GROUP)
     schema = json.loads(poor.features.path("schema.json").read_bytes())
     groups = {group["name"]: group for group in schema["groups"]}
     for name in gone:
