@@ -6,7 +6,7 @@ Source: Kaufman et al., "Leakage in Data Mining", 2012; data.md 10.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -14,12 +14,13 @@ from pipeline_lib.contracts.leakage.evidence import LabelView
 from pipeline_lib.contracts.leakage.statistics import (
     Floats,
     auc,
+    correlation_of,
     correlation_ratio,
     information_share,
     one_hot,
-    pearson,
     quantile_bins,
     ranks,
+    standard,
 )
 from pipeline_lib.contracts.leakage.text import finding, graded
 from pipeline_lib.records import Finding
@@ -91,15 +92,19 @@ def explains_the_label(view: LabelView, limits: Leakage) -> Iterator[Finding]:
 
 def correlations(view: LabelView) -> tuple[Floats, list[str]]:
     """Per feature the largest statistic and its name."""
+    options: dict[str, Callable[[], Floats]]
     if view.kind == "multiclass":
-        options = {"correlation ratio": correlation_ratio(view.values, view.classes)}
+        options = {"correlation ratio": lambda: correlation_ratio(view.standard_values, view.classes)}
     else:
-        ranked_y = ranks(view.y[:, None])
+        y = view.y[:, None]
         options = {
-            "|Pearson|": np.abs(pearson(view.values, view.y[:, None]))[:, 0],
-            "|Spearman|": np.abs(pearson(view.ranked, ranked_y))[:, 0],
+            "|Pearson|": lambda: np.abs(correlation_of(view.standard_values, standard(y)))[:, 0],
+            "|Spearman|": lambda: np.abs(correlation_of(view.standard_ranks, standard(ranks(y))))[:, 0],
         }
-    table, names = np.stack(list(options.values())), list(options)
+    for name, make in options.items():
+        if name not in view.memo:
+            view.memo[name] = make()
+    table, names = np.stack([view.memo[name] for name in options]), list(options)
     return table.max(axis=0), [names[i] for i in table.argmax(axis=0)]
 
 

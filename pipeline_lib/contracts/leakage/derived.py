@@ -9,7 +9,7 @@ import numpy as np
 from pipeline_lib.contracts.leakage.evidence import LabelView, spread
 from pipeline_lib.contracts.leakage.statistics import Floats, Ints, auc, one_hot, pearson, quantile_bins, ranks
 from pipeline_lib.contracts.leakage.text import finding
-from pipeline_lib.contracts.leakage.tree import out_of_fold
+from pipeline_lib.contracts.leakage.tree import line_out_of_fold, tree_out_of_fold
 from pipeline_lib.records import Finding
 from pipeline_lib.settings.leakage import Leakage
 
@@ -23,8 +23,9 @@ def rebuilds_the_label(view: LabelView, limits: Leakage) -> Iterator[Finding]:
         return
     values = view.values[at]
     binned = np.minimum(((view.ranked[at] - 0.5) / len(view.y) * own.tree_bins).astype(np.int64), own.tree_bins - 1)
-    models = out_of_fold(binned, values, target, view.fold[at], own.tree_depth, own.tree_bins)
-    view.memo["tree"] = models[0]
+    fold = view.fold[at]
+    view.memo["tree"] = tree_out_of_fold(binned, target, fold, own.tree_depth, own.tree_bins)
+    models = view.memo["tree"], line_out_of_fold(values, target, fold)
     for model, predicted in zip(("tree", "least squares"), models, strict=True):
         score = _score(view.kind, target, predicted)
         if view.name == own.segment_task and score >= own.fail_segment_f1:
@@ -90,7 +91,7 @@ def _tree_auc(view: LabelView, at: Ints, target: Floats, columns: Ints, limits: 
     own = limits.derived
     values = view.values[np.ix_(at, columns)]
     binned = quantile_bins(ranks(values), own.tree_bins)
-    tree, _ = out_of_fold(binned, values, target, view.fold[at], own.tree_depth, own.tree_bins)
+    tree = tree_out_of_fold(binned, target, view.fold[at], own.tree_depth, own.tree_bins)
     return float(auc(ranks(tree), target)[0, 0])
 
 

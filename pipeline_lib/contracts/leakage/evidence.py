@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy.typing as npt
 import polars as pl
 
 from pipeline_lib.contracts.leakage.frames import Ints, TrainingFrame
-from pipeline_lib.contracts.leakage.statistics import Floats, one_hot, ranks, without_nan
+from pipeline_lib.contracts.leakage.statistics import Floats, one_hot, order_of, ranks_within, standard, without_nan
 from pipeline_lib.contracts.leakage.text import finding
 from pipeline_lib.records import Finding
 from pipeline_lib.settings.leakage import Leakage
@@ -43,7 +43,23 @@ class LabelView:
     groups: tuple[str, ...] = ()
     """Feature group of every feature [F]; empty when there are none."""
     memo: dict[str, Floats] = field(default_factory=dict)
-    """What one rule has computed and another one needs."""
+    """What one rule has computed of this label and another one needs."""
+    shared: dict[str, Floats] = field(default_factory=dict)
+    """The same of the columns alone, for all labels of the same rows."""
+
+    @property
+    def standard_values(self) -> Floats:
+        """``values`` with mean 0 and variance 1 [n, F]."""
+        return self._shared("values", lambda: standard(self.values))
+
+    @property
+    def standard_ranks(self) -> Floats:
+        return self._shared("ranks", lambda: standard(self.ranked))
+
+    def _shared(self, name: str, make: Callable[[], Floats]) -> Floats:
+        if name not in self.shared:
+            self.shared[name] = make()
+        return self.shared[name]
 
     def label_of(self, k: int) -> str:
         return self.name if self.kind == "binary" else f"{self.name}={self.class_names[k]}"
@@ -56,7 +72,9 @@ def views(frame: TrainingFrame, limits: Leakage, skipped: dict[str, str]) -> Ite
     """
     train = spread(frame.rows_of("train"), limits.sample_rows)
     groups = tuple(column["group"] for column in frame.schema["columns"])
-    prepared: dict[bytes, tuple[Floats, Floats]] = {}
+    every = np.asfortranarray(without_nan(frame.raw[train]))  # read column by column
+    order = order_of(every)
+    prepared: tuple[bytes, Floats, Floats, dict[str, Floats]] = b"", every, every, {}
     labels = [(name, kind, y, train[~np.isnan(y[train])]) for name, kind, y in _labels(frame, skipped)]
     first = {mask: i for i, mask in reversed(list(enumerate(at.tobytes() for *_, at in labels)))}
     for name, kind, y, at in sorted(labels, key=lambda label: first[label[3].tobytes()]):
@@ -66,14 +84,16 @@ def views(frame: TrainingFrame, limits: Leakage, skipped: dict[str, str]) -> Ite
                 "L01", "all features", "rows", len(at), limits.min_rows, message, label=name, verdict="UNJUDGED"
             )
             continue
-        if at.tobytes() not in prepared:
-            values = without_nan(frame.raw[at])
-            prepared = {at.tobytes(): (values, ranks(values))}
-        values, ranked = prepared[at.tobytes()]
+        if at.tobytes() != prepared[0]:
+            keep = np.isin(train, at, assume_unique=True)
+            prepared = at.tobytes(), every[keep], ranks_within(every, order, keep), {}
+        _, values, ranked, shared = prepared
         shown, hot = _classes(name, kind, y[at], limits.min_class_rows, skipped)
         folds = customer_folds(frame, at, limits.derived.folds)
         undefined = np.isnan(frame.raw[at])
-        yield LabelView(name, kind, frame.features, values, ranked, undefined, y[at], hot, shown, folds, groups)
+        yield LabelView(
+            name, kind, frame.features, values, ranked, undefined, y[at], hot, shown, folds, groups, shared=shared
+        )
 
 
 def spread(rows: Ints, most: int) -> Ints:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from pipeline_lib.contracts.leakage.evidence import spread
 from pipeline_lib.contracts.leakage.frames import Ints, TrainingFrame
 from pipeline_lib.contracts.leakage.statistics import Floats, pearson, psi, ranks, spearman, without_nan
 from pipeline_lib.contracts.leakage.text import finding, graded
@@ -41,7 +42,8 @@ def _at_full_length(
     full, full_later = train[length[train] == own.cap], later[length[later] == own.cap]
     if min(len(full), len(full_later)) < own.min_full_rows:
         return
-    driven = np.abs(pearson(ranks(without_nan(frame.raw[train])), ranks(length[train][:, None])))[:, 0]
+    some = spread(train, limits.derived.tree_rows)
+    driven = np.abs(pearson(ranks(without_nan(frame.raw[some])), ranks(length[some][:, None])))[:, 0]
     for i in np.flatnonzero(driven >= own.driven):
         known = ~np.isnan(frame.raw[train, i])  # being undefined in a short history follows the length by itself
         if abs(spearman(frame.raw[train, i][known].astype(np.float64), length[train][known])) < own.driven:

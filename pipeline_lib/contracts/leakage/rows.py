@@ -11,9 +11,11 @@ from pipeline_lib.contracts.leakage.evidence import customer_folds, spread
 from pipeline_lib.contracts.leakage.frames import TrainingFrame
 from pipeline_lib.contracts.leakage.statistics import auc, auc_error, quantile_bins, ranks, without_nan
 from pipeline_lib.contracts.leakage.text import finding, graded
-from pipeline_lib.contracts.leakage.tree import out_of_fold
+from pipeline_lib.contracts.leakage.tree import tree_out_of_fold
 from pipeline_lib.records import Finding
 from pipeline_lib.settings.leakage import Leakage
+
+ADVERSARIAL_DEPTH = 3
 
 
 def keys_are_unique(frame: TrainingFrame, limits: Leakage) -> Iterator[Finding]:
@@ -62,7 +64,7 @@ def adversarial_auc(frame: TrainingFrame, limits: Leakage) -> tuple[float, float
     x = without_nan(frame.raw[rows])
     binned = quantile_bins(ranks(x), limits.derived.tree_bins)
     folds = customer_folds(frame, rows, limits.derived.folds)
-    tree, _ = out_of_fold(binned, x, y, folds, 3, limits.derived.tree_bins)
+    tree = tree_out_of_fold(binned, y, folds, ADVERSARIAL_DEPTH, limits.derived.tree_bins)
     noise = limits.noise_z * auc_error(int(y.sum()), int(len(y) - y.sum()))
     return float(auc(ranks(tree), y)[0, 0]), noise
 

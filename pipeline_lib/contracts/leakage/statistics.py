@@ -30,6 +30,32 @@ def ranks(x: Floats) -> Floats:
     return ranked
 
 
+def ranks_within(x: Floats, order: npt.NDArray[np.int32], keep: npt.NDArray[np.bool_]) -> Floats:
+    """Average ranks of the rows ``keep`` of every column, from the order of all rows: sorts nothing again.
+
+    Args:
+        x: values without NaN [n, F].
+        order: rows of each column in ascending order [n, F].
+        keep: the rows wanted [n].
+    """
+    place = np.cumsum(keep) - 1
+    out = np.empty((int(keep.sum()), x.shape[1]), order="F")
+    for column in range(x.shape[1]):
+        rows = order[:, column]
+        rows = rows[keep[rows]]
+        values = x[rows, column]
+        starts = np.concatenate([[0], np.flatnonzero(values[1:] != values[:-1]) + 1, [len(rows)]])
+        average = (starts[:-1] + starts[1:] + 1) / 2
+        out[place[rows], column] = np.repeat(average, np.diff(starts))
+    return out
+
+
+def order_of(x: Floats) -> npt.NDArray[np.int32]:
+    """Rows of every column in ascending order [n, F], column by column in memory."""
+    ascending: npt.NDArray[np.int32] = np.argsort(x.T, axis=1, kind="stable").astype(np.int32).T
+    return ascending
+
+
 def one_hot(y: Ints, classes: Ints) -> Floats:
     hot: Floats = (y[:, None] == classes[None, :]).astype(np.float64)
     return hot
@@ -37,7 +63,13 @@ def one_hot(y: Ints, classes: Ints) -> Floats:
 
 def pearson(x: Floats, y: Floats) -> Floats:
     """Correlation of every column of X with every column of y [F, K]."""
-    return _standard(x).T @ _standard(y) / len(x)
+    return correlation_of(standard(x), standard(y))
+
+
+def correlation_of(x: Floats, y: Floats) -> Floats:
+    """The same of standardised columns [F, K]."""
+    found: Floats = x.T @ y / len(x)
+    return found
 
 
 def auc(ranked: Floats, y: Floats) -> Floats:
@@ -51,12 +83,11 @@ def auc(ranked: Floats, y: Floats) -> Floats:
     return better
 
 
-def correlation_ratio(x: Floats, y: Floats) -> Floats:
-    """Eta: square root of the share of a column's variance that lies between the classes [F]."""
-    z = _standard(x)
+def correlation_ratio(z: Floats, y: Floats) -> Floats:
+    """Eta: square root of the share of a standardised column's variance that lies between the classes [F]."""
     count = y.sum(axis=0)
-    means = np.divide(z.T @ y, count, out=np.zeros((x.shape[1], y.shape[1])), where=count > 0)
-    eta: Floats = np.sqrt(np.clip((means**2 * count).sum(axis=1) / len(x), 0.0, 1.0))
+    means = np.divide(z.T @ y, count, out=np.zeros((z.shape[1], y.shape[1])), where=count > 0)
+    eta: Floats = np.sqrt(np.clip((means**2 * count).sum(axis=1) / len(z), 0.0, 1.0))
     return eta
 
 
@@ -101,7 +132,8 @@ def auc_error(positives: int, negatives: int) -> float:
     return sqrt((positives + negatives + 1) / (12 * positives * negatives))
 
 
-def _standard(x: Floats) -> Floats:
+def standard(x: Floats) -> Floats:
+    """Columns with mean 0 and variance 1; a constant one is 0 [n, F]."""
     centred = x - x.mean(axis=0)
     scale = np.sqrt((centred**2).mean(axis=0))
     out: Floats = np.zeros_like(centred)
