@@ -94,7 +94,7 @@ def weekly_promotion():
 
         @task
         def check_features():
-            """Leaks that show in the matrix: copies, derived labels, lineage, scalers; then the Data Docs of the run."""
+            """Leaks that show in the matrix: copies, derived labels, lineage, scalers; then the run's Data Docs."""
             from pipeline_lib.expectations import data_docs
             from pipeline_lib.features import check
 

@@ -64,8 +64,8 @@ def test_the_order_of_the_journey_is_in_the_dag(bag) -> None:
     dag = bag.dags["weekly_promotion"]
     journey = [
         "repair", "data.ingest", "data.label", "data.check_tables", "data.fit_features", "data.build_range",
-        "data.assemble_features", "data.check_features", "train_teacher", "distil.active_tasks", "distil.fit_student", "distil.assemble", "distil.package", "score",
-        "judge", "route",
+        "data.assemble_features", "data.check_features", "train_teacher", "distil.active_tasks", "distil.fit_student",
+        "distil.assemble", "distil.package", "score", "judge", "route",
     ]  # fmt: skip
     for before, after in zip(journey, journey[1:], strict=False):
         assert after in dag.get_task(before).downstream_task_ids, f"{before} -> {after}"
