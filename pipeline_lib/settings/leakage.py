@@ -95,8 +95,6 @@ class FittedLimits(Section):
     """Difference of x_norm and the stored scaling applied again [standard deviations]."""
     top_share: float = Share
     """A column whose most frequent value has this share is dead."""
-    generated_groups: list[str]
-    """Groups in which a dead column is a defect of our code; elsewhere it is a fact about the bank."""
 
 
 class Identifiers(Section):

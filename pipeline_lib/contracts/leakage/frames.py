@@ -22,6 +22,8 @@ BOOKINGS = {
     "same_day": pl.Int64(),
 }
 """Category, whether the source calls it an act of the customer, month, customers with it, those on its busiest day."""
+MEASURED = {"num", "prob", "emb", "cyc"}
+"""Kinds of columns that hold what a group measured; flags, codes, masks and log copies may be alike for everybody."""
 Matrix = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
@@ -124,10 +126,17 @@ class TrainingFrame:
     holdings: tuple[Match, ...] = ()
     absent: Mapping[str, str] = field(default_factory=dict)
     """Input that the source lacks -> why."""
+    fit_customers: int | None = None
+    """Train customers the policy fits on at most; None: not known here, so that the claimed number is believed."""
 
     @property
     def features(self) -> list[str]:
         return [column["name"] for column in self.schema["columns"]]
+
+    def measured(self, group: Mapping[str, Any]) -> Ints:
+        """Places of the columns that hold what a group of the schema measured."""
+        places = range(group["start"], group["end"])
+        return np.array([i for i in places if self.schema["columns"][i]["kind"] in MEASURED], dtype=np.int64)
 
     def ancestors(self, column: Mapping[str, Any]) -> list[str]:
         """``table.column`` that a feature descends from, its own and that of the groups its group reads."""

@@ -1,4 +1,4 @@
-"""How features were made: rows made again in another way, silent fallbacks, imputation (L04, L21-L23, L26, L27)."""
+"""How features were made: rows made again in another way, silent fallbacks, imputation (L06, L21-L23, L26-L28)."""
 
 from __future__ import annotations
 
@@ -6,29 +6,27 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from pipeline_lib.contracts.leakage.fitted import MIN_MEASURED
 from pipeline_lib.contracts.leakage.frames import TrainingFrame
 from pipeline_lib.contracts.leakage.text import finding
 from pipeline_lib.records import Finding
 from pipeline_lib.settings.leakage import Leakage
 
 RECHECKS = {
-    "labels": ("L04", "other labels gave other values: a generator reads the answer"),
     "order": ("L21", "rows in another order gave other values: rows are taken for time, or joined by position"),
     "alone": ("L23", "a row alone gave another value than in the batch: it depends on other customers"),
 }
 """How rows were made again -> what a difference means."""
-ALWAYS = ("order", "alone")
-"""What the feature stage does in every run; it never sees labels, so that other ones cannot reach it."""
 
 
 def rows_are_not_time(frame: TrainingFrame, limits: Leakage) -> Iterator[Finding]:
-    """L21, L22, L23, L04: the same rows made alone, in another order, or beside other labels are the same bits."""
+    """L21, L22, L23: the same rows made alone or in another order are the same bits."""
     for way, (check, meaning) in RECHECKS.items():
         found = [r for r in frame.rechecks if r.name == way]
         for recheck in found:
             for column in recheck.differing:
                 yield finding(check, column, f"rows made again: {way}", "different", "bit-exact", meaning)
-        if way in ALWAYS and not sum(r.rows for r in found):
+        if not sum(r.rows for r in found):
             message = f"the feature stage made no row again ({way})"
             yield finding(check, "features", "rows made again", 0, "> 0", message, verdict="UNJUDGED")
 
@@ -110,9 +108,9 @@ def no_silent_fallback(frame: TrainingFrame, limits: Leakage) -> Iterator[Findin
             )
         if not width:
             continue
-        block = frame.raw[:, group["start"] : group["end"]]
-        if group["name"] in limits.fitted.generated_groups and not np.nan_to_num(block).any():
-            message = "every value of the group is zero or undefined: a failure was replaced"
+        block = frame.raw[:, frame.measured(group)]
+        if block.shape[1] >= MIN_MEASURED and not np.nan_to_num(block).any():
+            message = f"all {block.shape[1]} measured columns are zero or undefined: a failure was replaced"
             yield finding("L27", group["name"], "values that are not zero", 0, "> 0", message)
 
 

@@ -144,11 +144,6 @@ def other_scaler_applied(frame: TrainingFrame) -> TrainingFrame:
     return replace(frame, scaled=rescaled(frame, np.arange(len(frame.raw))).scaled)
 
 
-def vocabulary_on_all_rows(frame: TrainingFrame) -> TrainingFrame:
-    fitted = {**frame.schema["fitted_on"], "rows": len(frame.raw)}
-    return replace(frame, schema={**frame.schema, "fitted_on": fitted})
-
-
 def customer_key_as_feature(frame: TrainingFrame) -> TrainingFrame:
     return with_feature(frame, "loyalty", frame.keys["customer_key"].to_numpy() / 1000)
 
@@ -158,9 +153,9 @@ def row_number_as_feature(frame: TrainingFrame) -> TrainingFrame:
 
 
 def zeroed_group(frame: TrainingFrame) -> TrainingFrame:
-    """A generator failed and zeros took its place."""
+    """A generator failed and zeros took the place of what it measures; its flags go on."""
     raw = frame.raw.copy()
-    raw[:, frame.features.index("spending_risk")] = 0.0
+    raw[:, frame.measured(next(g for g in frame.schema["groups"] if g["name"] == "txn_behavior"))] = 0.0
     emptied = replace(frame, raw=raw)
     return rescaled(emptied, emptied.rows_of("train"))
 
@@ -217,10 +212,9 @@ FRAME_PLANTS = (
     FramePlant("generator reads the labels", "L04", "opened by features", label_table_opened),
     FramePlant("scaler fitted on all rows", "L08", "relative difference of mean", scaler_on_all_rows),
     FramePlant("another scaler applied", "L08", "largest difference in x_norm", other_scaler_applied),
-    FramePlant("vocabulary fitted on all rows", "L09", "rows", vocabulary_on_all_rows),
     FramePlant("customer key as a feature", "L14", "|Spearman| with customer_key", customer_key_as_feature),
     FramePlant("row number as a feature", "L14", "|Spearman| with row number", row_number_as_feature),
-    FramePlant("zeros in place of a failed group", "L13", "share of the top value", zeroed_group),
+    FramePlant("zeros in place of a failed group", "L13", "AUC of the group", zeroed_group),
     FramePlant("NaN after scaling", "L13", "values not finite", nan_after_scaling),
     FramePlant("train rows repeated in test", "L15", "share of repeated rows", train_rows_in_test),
     FramePlant("sequence beyond the cutoff", "L06", "smallest days to the cutoff", step_after_cutoff),

@@ -7,9 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from pipeline_lib.contracts.leakage import TrainingFrame
 from pipeline_lib.contracts.leakage.frames import Match, Recheck
+from pipeline_lib.features.fit import fingerprint
 from pipeline_lib.features.plants.leaky_frames import (
     BINARY,
     SEGMENT,
@@ -21,12 +23,33 @@ from pipeline_lib.features.plants.leaky_frames import (
 )
 from pipeline_lib.settings.source import RawColumn
 
+FEW_CUSTOMERS = 100
 HONEST = RawColumn(role="feature", known="at_row_date", feeds=["transaction_event.amount"])
-SMALL_GROUP = "planted"
 
 
-def other_labels_other_values(frame: TrainingFrame) -> TrainingFrame:
-    return replace(frame, rechecks=(*_sound(), Recheck("labels", 64, ("rec_score",))))
+def vocabulary_on_all_rows(frame: TrainingFrame) -> TrainingFrame:
+    return _learnt_from(frame, rows=len(frame.raw))
+
+
+def learnt_from_test(frame: TrainingFrame) -> TrainingFrame:
+    return _learnt_from(frame, split="test")
+
+
+def learnt_after_the_cutoff(frame: TrainingFrame) -> TrainingFrame:
+    return _learnt_from(frame, max_event_date=str(frame.keys["cutoff_date"].max()))
+
+
+def learnt_from_chosen_customers(frame: TrainingFrame) -> TrainingFrame:
+    """Train rows, and as many as the policy says, but of the last customers in the order of the hash."""
+    train = frame.keys[frame.rows_of("train")]
+    chosen = train["customer_key"].unique(maintain_order=True).reverse().head(FEW_CUSTOMERS)
+    rows = train.filter(pl.col("customer_key").is_in(chosen.implode()))
+    return _learnt_from(replace(frame, fit_customers=FEW_CUSTOMERS), **fingerprint(rows, None))
+
+
+def scaled_on_other_rows(frame: TrainingFrame) -> TrainingFrame:
+    fitted = {**frame.schema["fitted_on"], "rows": len(frame.raw)}
+    return replace(frame, schema={**frame.schema, "fitted_on": fitted})
 
 
 def rows_taken_for_time(frame: TrainingFrame) -> TrainingFrame:
@@ -77,13 +100,16 @@ def silent_loss_of_a_group(frame: TrainingFrame) -> TrainingFrame:
 
 
 def constant_group(frame: TrainingFrame) -> TrainingFrame:
-    """One row computed for everybody: the topology of the population."""
-    first, last = len(frame.features), len(frame.features) + 2
-    grown = frame
-    for name in ("global_a", "global_b"):
-        grown = with_feature(grown, name, np.full(len(frame.raw), 3.0))
-    group = {"name": SMALL_GROUP, "start": first, "end": last, "available": True, "why": ""}
-    return replace(grown, schema={**grown.schema, "groups": [*grown.schema["groups"], group]})
+    """One row computed for everybody, the topology of the population; flags and who has no value differ as before."""
+    raw, group = frame.raw.copy(), next(g for g in frame.schema["groups"] if g["name"] == "economics")
+    for i in frame.measured(group):
+        known = ~np.isnan(raw[:, i])
+        raw[known, i] = raw[known, i][:1]
+    return replace(frame, raw=raw)
+
+
+def constant_column(frame: TrainingFrame) -> TrainingFrame:
+    return with_feature(frame, "global_a", np.full(len(frame.raw), 3.0))
 
 
 def uncapped_history(frame: TrainingFrame) -> TrainingFrame:
@@ -173,8 +199,9 @@ def _declared(
     return replace(frame, raw_columns=raw, schema={**frame.schema, "columns": columns})
 
 
-def _sound() -> tuple[Recheck, ...]:
-    return Recheck("alone", 64, ()), Recheck("order", 64, ())
+def _learnt_from(frame: TrainingFrame, **facts: Any) -> TrainingFrame:
+    """The frame with another fingerprint of what its models and vocabularies were learnt from."""
+    return replace(frame, schema={**frame.schema, "fit_sample": {**frame.schema["fit_sample"], **facts}})
 
 
 def _months(frame: TrainingFrame) -> Vector:
@@ -190,7 +217,11 @@ def _noise(frame: TrainingFrame, seed: int = 0) -> Vector:
 
 
 MAKER_PLANTS = (
-    FramePlant("other labels give other values", "L04", "rows made again: labels", other_labels_other_values),
+    FramePlant("vocabulary fitted on all rows", "L09", "rows", vocabulary_on_all_rows),
+    FramePlant("model learnt from test rows", "L09", "split", learnt_from_test),
+    FramePlant("model learnt from events after the cutoff", "L09", "max_event_date", learnt_after_the_cutoff),
+    FramePlant("model learnt from chosen customers", "L09", "keys_sha256", learnt_from_chosen_customers),
+    FramePlant("scaler that claims other rows", "L09", "rows", scaled_on_other_rows),
     FramePlant("rows taken for time", "L21", "rows made again: order", rows_taken_for_time),
     FramePlant("value depends on the batch", "L23", "rows made again: alone", batch_in_a_value),
     FramePlant("joined by position", "L22", "share of rows equal to the snapshot", joined_by_position),
@@ -202,7 +233,8 @@ MAKER_PLANTS = (
     FramePlant("zeros for a failed group", "L27", "values that are not zero", zeros_for_a_failed_group),
     FramePlant("another backend in silence", "L27", "backend", other_backend),
     FramePlant("group lost in silence", "L27", "status", silent_loss_of_a_group),
-    FramePlant("one row for everybody", "L13", "AUC of the group", constant_group, "WARN"),
+    FramePlant("one row for everybody", "L13", "AUC of the group", constant_group),
+    FramePlant("one value for everybody", "L13", "share of the top value", constant_column, "WARN"),
     FramePlant("history without a cap", "L28", "months in the longest history", uncapped_history),
     FramePlant("counter since the first day", "L28", "PSI train to test at full length", lifetime_counter),
     FramePlant("label in parts of one group", "L12", "AUC of one group", group_that_gives_the_label),

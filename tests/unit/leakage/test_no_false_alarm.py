@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from pipeline_lib.contracts.leakage import frame_findings, table_findings
+from pipeline_lib.features.fit import fingerprint
 from pipeline_lib.features.plants.leaky_frames import label, relabelled, with_feature
 
 
@@ -65,3 +66,35 @@ def test_a_label_that_everybody_has_accuses_no_column(small, frame):
     always = relabelled(frame, "will_acquire_lending", np.ones(len(frame.raw)))
     empty = with_feature(always, "not_defined", np.full(len(frame.raw), np.nan))
     assert not [f for f in frame_findings(empty, small.settings.leakage) if f.check == "R06"]
+
+
+def test_a_fit_on_the_first_customers_of_the_hash_is_what_the_policy_says(small, frame):
+    """Fewer than all, and all train rows of each of them; one row or one customer less is another fit."""
+    train = frame.keys[frame.rows_of("train")]
+    first = sorted(train.select("shuffle_key", "customer_key").unique().rows())[:100]
+    rows = train.filter(pl.col("customer_key").is_in([key for _, key in first]))
+
+    def judged(sample: pl.DataFrame) -> list[tuple[str, str]]:
+        newest = sample["cutoff_date"].max()
+        fitted = replace(frame, fit_customers=100, schema={**frame.schema, "fit_sample": fingerprint(sample, newest)})
+        return [(f.column, f.statistic) for f in frame_findings(fitted, small.settings.leakage) if f.check == "L09"]
+
+    assert judged(rows) == []
+    assert {("fit_sample", "rows"), ("fit_sample", "keys_sha256")} <= set(judged(rows[1:]))
+    assert ("fit_sample", "customers") in judged(rows.filter(pl.col("customer_key") != first[0][1]))
+
+
+def test_one_constant_column_of_a_group_is_a_warning_and_all_of_them_a_failure(small, frame):
+    group = next(g for g in frame.schema["groups"] if g["name"] == "txn_rolling")
+    places = frame.measured(group)
+
+    def judged(constant) -> set[tuple[str, str]]:
+        raw = frame.raw.copy()
+        raw[:, constant] = 1.0
+        found = frame_findings(replace(frame, raw=raw), small.settings.leakage)
+        return {(f.column, f.verdict) for f in found if f.check == "L13" and f.statistic != "values not finite"}
+
+    some, every = judged(places[:-1]), judged(places)
+    assert ("txn_rolling", "FAIL") not in some
+    assert (frame.features[places[0]], "WARN") in some
+    assert ("txn_rolling", "FAIL") in every
