@@ -12,6 +12,7 @@ import numpy as np
 
 from pipeline_lib.features.columns import EVENT, SNAPSHOT, Column, Floats, Values, event_type
 from pipeline_lib.features.generator import Generator, Shape
+from pipeline_lib.features.inputs import usable_categories
 from pipeline_lib.features.material import Material
 from pipeline_lib.settings.features import YEAR_DAYS, Features
 
@@ -34,13 +35,16 @@ _SPEND = (event_type("spend"),)
 
 
 def generator(shape: Shape, policy: Features) -> Generator:
+    panel = (f"{SNAPSHOT}.snapshot_date",)
+    # A source without a category that customers choose has no event to know a row by.
+    streamed = _EVENTS if len(usable_categories(shape.categories)) else ()
     own = (
         Column("valid_txn", "mask", _EVENTS, _SPEND, lookback_days=policy.recent_days),
         *(Column(name, "mask", (*_EVENTS, f"{SNAPSHOT}.snapshot_date")) for name in DEFINED),
         *(Column(name, "mask", _EVENTS, _SPEND) for name in CONFIDENT),
-        Column("avail_lightgcn", "mask", (f"{EVENT}.mcc_idx", f"{SNAPSHOT}.snapshot_date")),
+        Column("avail_lightgcn", "mask", (*((f"{EVENT}.mcc_idx",) if streamed else ()), *panel)),
         Column("avail_hgcn", "mask", _EVENTS, _SPEND, lookback_days=YEAR_DAYS),
-        Column("avail_temporal", "mask", (*_EVENTS, f"{SNAPSHOT}.snapshot_date"), lookback_days=YEAR_DAYS),
+        Column("avail_temporal", "mask", (*streamed, *panel), lookback_days=YEAR_DAYS),
         Column("avail_perslay", "mask", _EVENTS, _SPEND),
     )
     return Generator(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from dataclasses import asdict
 
+from pipeline_lib.errors import RequestRefused
 from pipeline_lib.features import assemble, part
 from pipeline_lib.features.fit import fit
 from pipeline_lib.features.fitted import Fitted
@@ -75,7 +76,7 @@ def build_part(ctx: RunContext, number: int | str) -> StageOutput:
         ContractError: an input is missing, or a generator did not make what it declared.
     """
     fitted = ctx.read(FIT)
-    own = Range(**fitted.facts["ranges"][int(number)])
+    own = _range(fitted, str(number))
 
     def make(out: Out) -> None:
         inputs = inputs_of(ctx)
@@ -83,6 +84,14 @@ def build_part(ctx: RunContext, number: int | str) -> StageOutput:
         part.make_part(out, recipe_of(ctx, inputs), inputs.at(own.of(inputs.rows)), ctx.settings.place.threads)
 
     return ctx.produce(f"{PART}.{number}", make, inputs=[ctx.read("ingest"), ctx.read("labels"), fitted])
+
+
+def _range(fitted: StageOutput, number: str) -> Range:
+    """Raises RequestRefused when there is no such range."""
+    ranges = fitted.facts["ranges"]
+    if not number.isdecimal() or int(number) >= len(ranges):
+        raise RequestRefused(f"{PART}.{number}: found no such range, expected 0 to {len(ranges) - 1}")
+    return Range(**ranges[int(number)])
 
 
 def assemble_features(ctx: RunContext) -> StageOutput:

@@ -1,7 +1,8 @@
 """Which columns get a log copy. One definition and one function for every reader. Source: features.md 12.1.
 
-It is a test for heavy tails and not a proof of a power law; an exponential sits on the line. So it is decided once,
-by the train rows that everything is fitted on, and the verdict is part of the schema.
+It is a test for heavy tails and not a proof of a power law; an exponential sits on the line. So it is decided by
+the train rows that everything is fitted on, and the verdict is part of the schema; a column on the line may change
+sides in another week, and the schema's hash then says so.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 New components take the number of the nearest old one, by the Hungarian method on standardised means, so that
 "cluster 7" stays what drift readings and rules know by that number. Source: features.md 3 (refit policy).
+The weekly fit does not call it yet: the numbers of a new version are its own.
 """
 
 from __future__ import annotations

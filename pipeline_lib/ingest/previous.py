@@ -26,11 +26,11 @@ def named_when_refused(ctx: RunContext, stage: str) -> Iterator[None]:
 
 
 def newest_before(ctx: RunContext, stage: str) -> date | None:
-    """Logical date of the newest finished run of the stage before this one."""
+    """Logical date of the newest finished run of the stage, this date's own included."""
     prefix = f"runs/{ctx.dataset}/"
     days = [
         date.fromisoformat(key.removeprefix(prefix).split("/")[0])
         for key in ctx.objects.list(prefix)
         if key.endswith(f"/{stage}/manifest.json")
     ]
-    return max((day for day in days if day < ctx.logical_date), default=None)
+    return max((day for day in days if day <= ctx.logical_date), default=None)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
-from pipeline_lib.errors import SettingsError
+from pipeline_lib.errors import ObjectMissing, SettingsError
 from pipeline_lib.keys import KeyFolder, subject_ref
 from pipeline_lib.serve.handler import open_service, respond
 from pipeline_lib.serve.service import Service
@@ -89,6 +89,8 @@ def sample_request(customer_id: str, as_of: date | None) -> dict[str, Any]:
 def refreshed_on(settings: Settings) -> date:
     """Date of the feature rows that serve."""
     path = tables_folder(settings) / FEATURES
+    if not path.is_file():
+        raise ObjectMissing(f"{path.name}: no feature rows are served yet, nothing was packaged")
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
         found = database.execute("SELECT value FROM meta WHERE key = 'as_of'").fetchone()
     return date.fromisoformat(found[0])

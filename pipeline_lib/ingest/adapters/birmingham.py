@@ -59,7 +59,7 @@ def read(source: Source, folder: Path | None, logical_date: date, out: SourceTab
     for day in readers.month_ends(first, last):
         if day <= logical_date:
             out.add_snapshot(day, _cards(past, day, int(source.params["idle_months"])))
-        month = typed.filter(pl.col("event_ts").is_between(day.replace(day=1), day))
+        month = typed.filter(pl.col("event_ts").dt.date().is_between(day.replace(day=1), day))
         if month.height:
             out.add_events(f"{day:%Y-%m}", month)
 

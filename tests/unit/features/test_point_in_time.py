@@ -11,13 +11,14 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from pipeline_lib.errors import ContractError
-from pipeline_lib.features.build import inputs_of, recipe_of
+from pipeline_lib.errors import ContractError, RequestRefused
+from pipeline_lib.features.build import build_part, inputs_of, recipe_of
 from pipeline_lib.features.fit import keys_sha256
 from pipeline_lib.features.items import edges
 from pipeline_lib.features.load import opened
 from pipeline_lib.features.part import make_part
 from pipeline_lib.runs import Out
+from tests.unit.features.conftest import Bank
 
 KEYS = ["customer_key", "cutoff_date"]
 
@@ -166,3 +167,10 @@ def test_rows_in_another_order_are_refused(rebuilt):
 
     with pytest.raises(ContractError, match=r"expected the order \(shuffle_key, customer_key, cutoff_date\)"):
         rebuilt(labels=by_cutoff)
+
+
+@pytest.mark.parametrize("number", ["9", "-1", "abc"])
+def test_a_range_that_does_not_exist_is_refused(bank: Bank, number: str) -> None:
+    with pytest.raises(RequestRefused, match=f"features_part.{number}: found no such range, expected 0 to 0"):
+        build_part(bank.ctx, number)
+    assert f"features_part.{number}" not in bank.stages()

@@ -163,6 +163,9 @@ def test_refused_week_leaves_the_week_before_in_use(raw: Path, tmp_path: Path, r
     assert stored(home) == before
     for name in good.names():
         good.path(name)
+    with pytest.raises(SchemaError, match=f"the load of {member.weeks[0]} stays in use"):
+        member.load(raw, home, member.weeks[0])
+    assert stored(home) == before, "the same week loaded again from a file that went bad"
 
 
 @pytest.mark.parametrize("raw", ["santander"], indirect=True)

@@ -57,6 +57,19 @@ def test_card_leaves_after_idle_months_and_not_before_its_last_transaction_is_kn
     assert cards(tables, "2015-11-30") == ["c_1", "c_3"], "six whole months without a transaction"
 
 
+def test_a_time_of_day_loses_no_event_of_a_months_last_day(tmp_path: Path) -> None:
+    days, noon = tmp_path / "days", tmp_path / "noon"
+    for folder in (days, noon):
+        folder.mkdir()
+    as_published = read(days, lambda rows: rows)
+    later = read(noon, lambda rows: rows.with_columns(pl.col("date") + pl.duration(hours=12)))
+    counted = [
+        {month: sum(pl.read_parquet(p).height for p in t.parts(f"event/{month}")) for month in t.months("event")}
+        for t in (as_published, later)
+    ]
+    assert counted[0] == counted[1]
+
+
 def test_snapshot_does_not_depend_on_what_follows(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
-from pipeline_lib.errors import SettingsError
+from pipeline_lib.errors import ObjectMissing, SettingsError
 from pipeline_lib.keys import KeyFolder
 from pipeline_lib.publish.targets.local_target import LocalTarget
 from pipeline_lib.registry import versions
 from pipeline_lib.runs import RunContext
 from pipeline_lib.serve import __main__ as command
 from pipeline_lib.serve import local
+from pipeline_lib.settings import Place
 
 
 @pytest.fixture
@@ -47,6 +48,12 @@ def test_a_request_file_is_replayed(home: RunContext, tmp_path: Path, capsys: py
 def test_health_names_the_version(home: RunContext, capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["--dataset", "synthetic", "--health"]) == 0
     assert json.loads(capsys.readouterr().out)["version"] == home.read("package").facts["version"]
+
+
+def test_no_served_rows_is_said_plainly(bank: Any, tmp_path: Path) -> None:
+    empty = bank.settings.model_copy(update={"place": Place(dataset="synthetic", home=tmp_path)})
+    with pytest.raises(ObjectMissing, match="no feature rows are served yet"):
+        local.refreshed_on(empty)
 
 
 def test_nothing_released_is_said_plainly(bank: Any) -> None:
