@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline_lib.errors import ContractError
@@ -23,9 +24,10 @@ from pipeline_lib.features.columns import Column
 from pipeline_lib.features.fit import fingerprint
 from pipeline_lib.features.inputs import FeatureInputs
 from pipeline_lib.features.items import item_names
+from pipeline_lib.features.matrix_files import rows_at
 from pipeline_lib.features.normalise import Moments, Scaling, normalise, scalings
 from pipeline_lib.features.part import EDGES, KEYS, MOMENTS, RAW, ROW, SEQUENCES, Recipe
-from pipeline_lib.features.recheck import recheck
+from pipeline_lib.features.recheck import Made, recheck, written_rows
 from pipeline_lib.features.schema import schema_of, to_bytes
 from pipeline_lib.features.sequences import channels_of
 from pipeline_lib.features.table_files import TableWriter, with_columns
@@ -53,7 +55,8 @@ def assemble(out: Out, recipe: Recipe, inputs: FeatureInputs, parts: Sequence[St
     require_same_moments(recipe, moments, seen)
     for name in (SEQUENCES, EDGES):
         _joined(out, name, inputs.rows, parts)
-    rechecks = recheck(recipe, inputs, lambda places: _rows_of(parts, places, recipe.names), threads)
+    items = [name for name, _ in item_names(inputs.categories, inputs.products)]
+    rechecks = recheck(recipe, inputs, lambda places: _rows_of(parts, places, recipe.names, items), threads)
     body = {"rechecks": [asdict(one) for one in rechecks]}
     out.path(RECHECK).write_text(json.dumps(body, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     schema = _schema(recipe, inputs, scaling)
@@ -142,15 +145,17 @@ def _joined(out: Out, name: str, rows: pl.DataFrame, parts: Sequence[StageOutput
                 writer.write(file.read_row_group(group))
 
 
-def _rows_of(parts: Sequence[StageOutput], places: npt.NDArray[np.int64], names: list[str]) -> Matrix:
+def _rows_of(parts: Sequence[StageOutput], places: npt.NDArray[np.int64], names: list[str], items: list[str]) -> Made:
+    """What the ranges hold of some rows, in the order asked for."""
     starts = np.concatenate([[0], np.cumsum([int(part.facts["rows"]) for part in parts])])
-    found = np.empty((len(places), len(names)), dtype=np.float32)
-    for number, part in enumerate(parts):
-        here = np.flatnonzero((places >= starts[number]) & (places < starts[number + 1]))
-        if len(here):
-            table = pl.read_parquet(part.path(RAW), columns=names)
-            found[here] = table[places[here] - starts[number]].to_numpy()
-    return found
+    owner = np.searchsorted(starts, places, side="right") - 1
+    back = np.argsort(np.argsort(owner, kind="stable"), kind="stable")
+
+    def table(file: str, columns: Sequence[str]) -> pa.Table:
+        near = [rows_at(parts[n].path(file), places[owner == n] - starts[n], columns) for n in np.unique(owner)]
+        return pa.concat_tables(near).take(back)
+
+    return written_rows(names, items, table)
 
 
 def _schema(recipe: Recipe, inputs: FeatureInputs, scaling: Sequence[Scaling]) -> dict[str, Any]:

@@ -14,13 +14,13 @@ import polars as pl
 
 from pipeline_lib.contracts import leakage
 from pipeline_lib.contracts.leakage import Coverage, FileRange, TableSet, TrainingFrame
-from pipeline_lib.errors import ContractError
 from pipeline_lib.expectations import stage as expectations
 from pipeline_lib.expectations.feature_profile import SUITE, feature_profile
 from pipeline_lib.features import leak_acks, leak_plots, leak_report
 from pipeline_lib.features import leak_inputs as inputs
 from pipeline_lib.features.check_worth import with_feature_checks
 from pipeline_lib.features.leak_inputs import KEYS
+from pipeline_lib.features.matrix_files import matrix_of
 from pipeline_lib.records import Finding
 from pipeline_lib.runs import Out, RunContext, StageOutput
 from pipeline_lib.settings import Settings
@@ -142,31 +142,27 @@ def frame_of(settings: Settings, ingest: StageOutput, labels: StageOutput, featu
     """
     schema = json.loads(features.path("schema.json").read_bytes())
     names = [column["name"] for column in schema["columns"]]
-    raw = pl.read_parquet(features.path("feature_matrix.parquet"))
-    scaled = pl.read_parquet(features.path("x_norm.parquet"))
-    sequences = pl.read_parquet(features.path("sequences.parquet"), columns=[*KEYS, "asof_gap"])
+    matrix, held = features.path("feature_matrix.parquet"), [n for n in names if n.startswith(inputs.HOLDING)]
     dates = inputs.dates_of(labels)
     rows = dates.select(KEYS)
-    for name, table in (("feature_matrix", raw), ("x_norm", scaled), ("sequences", sequences)):
-        if not table.select(KEYS).equals(rows):
-            raise ContractError(f"{name}: expected the {len(rows)} rows of split_assignment in order, found others")
+    raw = matrix_of(matrix, names, rows)
     table = pl.read_parquet(labels.path("label_table.parquet"))
     labelled = rows.join(table, on=KEYS, how="left", maintain_order="left")
     return TrainingFrame(
         name=f"{features.manifest.dataset} {features.manifest.logical_date} features",
-        keys=raw.select(*KEYS, "split", "part").with_columns(dates["shuffle_key"]),
-        raw=raw.select(names).to_numpy(),
-        scaled=scaled.select(names).to_numpy(),
+        keys=pl.read_parquet(matrix, columns=[*KEYS, "split", "part"]).with_columns(dates["shuffle_key"]),
+        raw=raw,
+        scaled=matrix_of(features.path("x_norm.parquet"), names, rows),
         schema=schema,
         labels=labelled.select([name for name in labelled.columns if name not in NOT_LABELS]),
         tasks=active_tasks(settings, labels),
-        asof_gap=sequences["asof_gap"].to_numpy(),
+        asof_gap=matrix_of(features.path("sequences.parquet"), ["asof_gap"], rows)[:, 0],
         opened=tuple(features.facts["opened"]),
         min_std=settings.features.min_std,
         clip_z=settings.features.clip_z,
         raw_columns=None if settings.source.generator else settings.source.raw,
         rechecks=inputs.rechecks_of(features),
-        holdings=inputs.holdings_of(ingest, dates, raw),
+        holdings=inputs.holdings_of(ingest, dates, pl.read_parquet(matrix, columns=held)),
         absent=dict(ingest.facts["unavailable"]),
     )
 

@@ -7,11 +7,13 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+import pyarrow as pa
 
 from pipeline_lib.contracts.feature_checks import RULES, feature_findings
 from pipeline_lib.contracts.feature_table import FeatureTable
 from pipeline_lib.contracts.leakage import Coverage, TrainingFrame
 from pipeline_lib.contracts.leakage.evidence import spread
+from pipeline_lib.features.matrix_files import blocks
 from pipeline_lib.records import Finding
 from pipeline_lib.runs import StageOutput
 from pipeline_lib.settings.feature_groups.checks import FeatureChecks
@@ -54,6 +56,9 @@ def _used(frame: TrainingFrame, features: StageOutput, rows: npt.NDArray[np.int6
     names = [item["name"] for item in frame.schema.get("items", ()) if item["kind"] == CATEGORY]
     if not names:
         return {}
-    edges = pl.read_parquet(features.path("edges.parquet"), columns=names)[rows]
-    counts = edges.select((pl.col(names) > 0).sum())
-    return {name: int(count) for name, count in counts.row(0, named=True).items()}
+    wanted, counts = np.zeros(len(frame.keys), dtype=np.bool_), np.zeros(len(names), dtype=np.int64)
+    wanted[rows] = True
+    for first, block in blocks(features.path("edges.parquet"), names, frame.keys):
+        used = pl.DataFrame(pa.Table.from_batches([block.select(names)])).filter(wanted[first : first + len(block)])
+        counts += np.array(used.select((pl.col(names) > 0).sum()).row(0), dtype=np.int64)
+    return dict(zip(names, counts.tolist(), strict=True))

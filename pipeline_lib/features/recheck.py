@@ -1,25 +1,35 @@
 """Some rows made a second time, each alone and from a store of its own, compared bit for bit with what was written.
 
-One mechanism for four promises: rows are not time (L21), nothing is joined by position (L22), a customer does not
-depend on his batch (L23), and no event after a row's cutoff is there to be read, for the second store ends at it.
+One mechanism for four promises, for features, edges and sequences alike: rows are not time (L21), nothing is joined by
+position (L22), a customer does not depend on his batch (L23), and neither event nor product after a row's cutoff is
+there to be read, for the second store ends at it (L06).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
 
 from pipeline_lib.errors import ContractError
 from pipeline_lib.features.inputs import FeatureInputs
-from pipeline_lib.features.load import opened
-from pipeline_lib.features.part import Recipe
+from pipeline_lib.features.items import edges, item_names
+from pipeline_lib.features.load import Opened, opened
+from pipeline_lib.features.matrix_files import rows_at
+from pipeline_lib.features.part import EDGES, RAW, SEQUENCES, Recipe
+from pipeline_lib.features.sequences import write_sequences
 
 Matrix = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 BATCH_ROWS = 64
+STEPS = ("txn_seq", "txn_dt", "txn_len", "asof_gap")
 
 
 @dataclass(frozen=True)
@@ -33,16 +43,28 @@ class Recheck:
     differing: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Made:
+    """All that is made of some rows [n]."""
+
+    features: Matrix
+    """[n, F]."""
+    edges: Matrix
+    """[n, items]."""
+    sequences: Mapping[str, list[Matrix]]
+    """Column of ``STEPS`` -> the values of every row, steps after one another."""
+
+
 def recheck(
-    recipe: Recipe, inputs: FeatureInputs, written: Callable[[Ints], Matrix], threads: int
+    recipe: Recipe, inputs: FeatureInputs, written: Callable[[Ints], Made], threads: int
 ) -> tuple[Recheck, ...]:
     """Make rows again: some over all the bank, each alone, and the first ones as a batch in reverse order.
 
     Args:
-        written: numbers of rows [n] -> their columns as the ranges hold them [n, F].
+        written: numbers of rows [n] -> what the ranges hold of them.
 
     Raises:
-        ContractError: a value differs; names group, column and row.
+        ContractError: a value differs; names group or table, column and row.
     """
     count, total = recipe.policy.work.recheck_rows, len(inputs.rows)
     spread = np.unique(np.linspace(0, total - 1, num=count).astype(np.int64))
@@ -51,28 +73,77 @@ def recheck(
     return tuple(_made_again(recipe, inputs, written, name, batches, threads) for name, batches in ways.items())
 
 
+def written_rows(names: Sequence[str], items: Sequence[str], table: Callable[[str, Sequence[str]], pa.Table]) -> Made:
+    """Rows as the ranges hold them.
+
+    Args:
+        names: features in schema order; ``items``: columns of the edges.
+        table: file and columns -> the rows.
+    """
+    features, weights = (pl.DataFrame(table(file, own)).to_numpy() for file, own in ((RAW, names), (EDGES, items)))
+    return Made(features, weights, _values(table(SEQUENCES, STEPS)))
+
+
 def _made_again(
     recipe: Recipe,
     inputs: FeatureInputs,
-    written: Callable[[Ints], Matrix],
+    written: Callable[[Ints], Made],
     name: str,
     batches: Sequence[Ints],
     threads: int,
 ) -> Recheck:
-    places = np.concatenate(batches)
-    made = np.concatenate([_make(recipe, inputs.at(inputs.rows[batch]), threads) for batch in batches])
-    expected = written(places)
-    same = (made.view(np.uint32) == expected.view(np.uint32)) | (np.isnan(made) & np.isnan(expected))
-    for row, column in np.argwhere(~same)[:1]:
-        group, what = recipe.layout.columns[column]
-        row_key = inputs.rows.row(int(places[row]), named=True)
+    places, made = np.concatenate(batches), [_make(recipe, inputs.at(inputs.rows[b]), threads) for b in batches]
+    again = Made(
+        np.concatenate([one.features for one in made]),
+        np.concatenate([one.edges for one in made]),
+        {step: [values for one in made for values in one.sequences[step]] for step in STEPS},
+    )
+    for row, what, found, expected in _differences(recipe, inputs, again, written(places)):
+        key = inputs.rows.row(int(places[row]), named=True)
         raise ContractError(
-            f"group {group}: column {what.name} of customer {row_key['customer_key']} at {row_key['cutoff_date']} is "
-            f"{made[row, column]} when made again ({name}), expected {expected[row, column]} as in its range"
+            f"{what} of customer {key['customer_key']} at {key['cutoff_date']} is "
+            f"{found} when made again ({name}), expected {expected} as in its range"
         )
-    return Recheck(name, len(places), made.shape[1], 0.0, ())
+    return Recheck(name, len(places), again.features.shape[1] + again.edges.shape[1] + len(STEPS), 0.0, ())
 
 
-def _make(recipe: Recipe, inputs: FeatureInputs, threads: int) -> Matrix:
+def _differences(recipe: Recipe, inputs: FeatureInputs, a: Made, b: Made) -> Iterator[tuple[int, str, Any, Any]]:
+    """Row, column and both values of the first difference of every table."""
+    names = [f"group {group}: column {what.name}" for group, what in recipe.layout.columns]
+    items = [f"{EDGES}: column {item}" for item, _ in item_names(inputs.categories, inputs.products)]
+    for titles, found, expected in ((names, a.features, b.features), (items, a.edges, b.edges)):
+        for row, column in np.argwhere(~_same(found, expected))[:1]:
+            yield int(row), titles[column], found[row, column], expected[row, column]
+    for step in STEPS:
+        for row, (own, other) in enumerate(zip(a.sequences[step], b.sequences[step], strict=True)):
+            what = f"{SEQUENCES}: column {step}"
+            if len(own) != len(other):
+                yield row, what, f"{len(own)} values", f"{len(other)} values"
+            for place in np.flatnonzero(~_same(own, other))[:1] if len(own) == len(other) else ():
+                yield row, f"{what}[{place}]", own[place], other[place]
+
+
+def _same(a: Matrix, b: Matrix) -> npt.NDArray[np.bool_]:
+    same: npt.NDArray[np.bool_] = (a.view(np.uint32) == b.view(np.uint32)) | (np.isnan(a) & np.isnan(b))
+    return same
+
+
+def _make(recipe: Recipe, inputs: FeatureInputs, threads: int) -> Made:
     with opened(inputs, recipe.policy, threads) as data:
-        return recipe.columns(data.material(recipe.fitted.timed))
+        material, steps = data.material(recipe.fitted.timed), _steps(recipe, data)
+    return Made(recipe.columns(material), edges(material, recipe.fitted.edge_scale), steps)
+
+
+def _steps(recipe: Recipe, data: Opened) -> dict[str, list[Matrix]]:
+    own, rows = recipe.policy.sequence, data.inputs.rows
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / SEQUENCES
+        write_sequences(path, rows, data.store, recipe.fitted, own.lookback_days, own.max_len)
+        return _values(rows_at(path, np.arange(len(rows)), STEPS))
+
+
+def _values(table: pa.Table) -> dict[str, list[Matrix]]:
+    return {
+        step: [np.atleast_1d(np.asarray(value, dtype=np.float32)) for value in table[step].to_pylist()]
+        for step in STEPS
+    }

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from hashlib import blake2b
 
 import numpy as np
 import polars as pl
 
 from pipeline_lib.contracts.leakage.evidence import customer_folds, spread
-from pipeline_lib.contracts.leakage.frames import TrainingFrame
+from pipeline_lib.contracts.leakage.frames import Ints, TrainingFrame
 from pipeline_lib.contracts.leakage.statistics import auc, auc_error, quantile_bins, ranks, without_nan
 from pipeline_lib.contracts.leakage.text import finding, graded
 from pipeline_lib.contracts.leakage.tree import tree_out_of_fold
@@ -16,6 +17,7 @@ from pipeline_lib.records import Finding
 from pipeline_lib.settings.leakage import Leakage
 
 ADVERSARIAL_DEPTH = 3
+BLOCK_ROWS, BLOCK_COLUMNS = 16_384, 32
 
 
 def keys_are_unique(frame: TrainingFrame, limits: Leakage) -> Iterator[Finding]:
@@ -31,10 +33,10 @@ def rows_do_not_repeat(frame: TrainingFrame, limits: Leakage) -> Iterator[Findin
     own = limits.rows
     known = set(_fingerprints(frame, "train", own.decimals, own.min_distinct))
     for split in ("val", "test"):
-        prints = _fingerprints(frame, split, own.decimals, own.min_distinct)
-        if not prints:
+        repeated = [value in known for value in _fingerprints(frame, split, own.decimals, own.min_distinct)]
+        if not repeated:
             continue
-        share = sum(value in known for value in prints) / len(prints)
+        share = sum(repeated) / len(repeated)
         if share > own.warn_share:
             limit, verdict = graded(share > own.fail_share, own.fail_share, own.warn_share)
             message = f"{split} rows that repeat a train row"
@@ -61,18 +63,28 @@ def adversarial_auc(frame: TrainingFrame, limits: Leakage) -> tuple[float, float
         return None
     rows = np.sort(np.concatenate([spread(seen, limits.derived.tree_rows), unseen]))
     y = np.isin(rows, unseen).astype(np.float64)[:, None]
-    x = without_nan(frame.raw[rows])
-    binned = quantile_bins(ranks(x), limits.derived.tree_bins)
+    binned = _binned(frame, rows, limits.derived.tree_bins)
     folds = customer_folds(frame, rows, limits.derived.folds)
     tree = tree_out_of_fold(binned, y, folds, ADVERSARIAL_DEPTH, limits.derived.tree_bins)
     noise = limits.noise_z * auc_error(int(y.sum()), int(len(y) - y.sum()))
     return float(auc(ranks(tree), y)[0, 0]), noise
 
 
-def _fingerprints(frame: TrainingFrame, split: str, decimals: int, min_distinct: int) -> list[bytes]:
-    """Bytes of the rounded rows of a split that have enough distinct raw values to name one customer."""
-    rows = frame.rows_of(split)
-    rounded = np.round(frame.scaled[rows], decimals) + np.float32(0.0)  # no negative zero
-    ordered = np.sort(np.nan_to_num(frame.raw[rows], nan=-1.0), axis=1)
-    distinct = 1 + (np.diff(ordered, axis=1) != 0).sum(axis=1)
-    return [row.tobytes() for row in rounded[distinct >= min_distinct]]
+def _binned(frame: TrainingFrame, rows: Ints, bins: int) -> Ints:
+    """Bin numbers by rank [n, F], made a few columns at a time."""
+    out = np.empty((len(rows), frame.raw.shape[1]), dtype=np.int64)
+    for first in range(0, out.shape[1], BLOCK_COLUMNS):
+        own = slice(first, first + BLOCK_COLUMNS)
+        out[:, own] = quantile_bins(ranks(without_nan(frame.raw[:, own][rows])), bins)
+    return out
+
+
+def _fingerprints(frame: TrainingFrame, split: str, decimals: int, min_distinct: int) -> Iterator[bytes]:
+    """A digest of the rounded values of every row of a split with enough distinct raw values to name one customer."""
+    every = frame.rows_of(split)
+    for first in range(0, len(every), BLOCK_ROWS):
+        rows = every[first : first + BLOCK_ROWS]
+        rounded = np.round(frame.scaled[rows], decimals) + np.float32(0.0)  # no negative zero
+        ordered = np.sort(np.nan_to_num(frame.raw[rows], nan=-1.0), axis=1)
+        distinct = 1 + (np.diff(ordered, axis=1) != 0).sum(axis=1)
+        yield from (blake2b(row.tobytes(), digest_size=16).digest() for row in rounded[distinct >= min_distinct])
