@@ -35,7 +35,7 @@ from typing import NamedTuple
 
 REPO = Path(__file__).resolve().parent.parent
 ENGINES = REPO / "benchmarks" / "lag_engines.py"
-STAGES = ("ingest", "labels", "check_tables", "features")
+STAGES = ("ingest", "labels", "check_tables", "features", "check_features")
 COLUMNAR = {
     "demographics", "relationship", "product_holdings", "txn_behavior", "derived_temporal", "economics",
     "txn_rolling", "multidisciplinary", "mcc_multihot", "product_history_multihot", "log_copies", "availability",
