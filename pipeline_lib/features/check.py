@@ -160,6 +160,7 @@ def frame_of(settings: Settings, ingest: StageOutput, labels: StageOutput, featu
         opened=tuple(features.facts["opened"]),
         min_std=settings.features.min_std,
         clip_z=settings.features.clip_z,
+        fit_customers=settings.features.work.fit_customers,
         raw_columns=None if settings.source.generator else settings.source.raw,
         rechecks=inputs.rechecks_of(features),
         holdings=inputs.holdings_of(ingest, dates, pl.read_parquet(matrix, columns=held)),

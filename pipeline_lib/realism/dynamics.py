@@ -103,7 +103,7 @@ def autocorrelation(values: Floats, lag: int) -> float | None:
         return None
     r = (centred[moving, lag:] * centred[moving, : centred.shape[1] - lag]).sum(axis=1) / variance[moving]
     mean = float(r.mean())
-    return float((mean + 1 / whole.shape[1]) / (1 - 3 / whole.shape[1]))
+    return float(np.clip((mean + 1 / whole.shape[1]) / (1 - 3 / whole.shape[1]), -1.0, 1.0))
 
 
 def _hazard(a: Panel, b: Panel, subject: str, policy: Realism) -> Row:

@@ -26,7 +26,7 @@ def fitted_on_train(frame: TrainingFrame, limits: Leakage) -> Iterator[Finding]:
     """
     train = frame.keys[frame.rows_of("train")]
     sample = frame.schema.get("fit_sample", {})
-    most = sample.get("customers") if frame.fit_customers is None else frame.fit_customers
+    most = frame.fit_customers
     yield from _other_rows("fit_sample", sample, _first_customers(train, most))
     yield from _other_rows("fitted_on", frame.schema.get("fitted_on", {}), train)
 

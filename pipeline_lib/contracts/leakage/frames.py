@@ -120,14 +120,14 @@ class TrainingFrame:
     """Files the feature stage opened, as ``stage/name``."""
     min_std: float
     clip_z: float
+    fit_customers: int
+    """Train customers the policy fits on at most."""
     raw_columns: Mapping[str, Mapping[str, RawColumn]] | None = None
     """Raw table -> raw column -> what the source declares of it; None for a generated bank, which has no raw table."""
     rechecks: tuple[Recheck, ...] = ()
     holdings: tuple[Match, ...] = ()
     absent: Mapping[str, str] = field(default_factory=dict)
     """Input that the source lacks -> why."""
-    fit_customers: int | None = None
-    """Train customers the policy fits on at most; None: not known here, so that the claimed number is believed."""
 
     @property
     def features(self) -> list[str]:

@@ -75,7 +75,7 @@ def small_settings(home: Path) -> Settings:
 def clean_twins(ctx: RunContext) -> tuple[TableSet, TrainingFrame]:
     ingest, labels, features = (ctx.read(stage) for stage in ("ingest", "labels", "features"))
     frame = frame_of(ctx.settings, ingest, labels, features)
-    return tables_of(ctx, ingest, labels), replace(frame, fit_customers=ctx.settings.features.work.fit_customers)
+    return tables_of(ctx, ingest, labels), frame
 
 
 def judge_plants(tables: TableSet, frame: TrainingFrame, limits: Leakage) -> list[PlantResult]:
