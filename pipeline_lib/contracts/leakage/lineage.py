@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline_lib.contracts.leakage.frames import Ints, Matrix, TrainingFrame
-from pipeline_lib.contracts.leakage.statistics import pearson, ranks, without_nan
+from pipeline_lib.contracts.leakage.statistics import correlation_of, ranks, standard, without_nan
 from pipeline_lib.contracts.leakage.text import finding
 from pipeline_lib.records import Finding
 from pipeline_lib.settings.leakage import Leakage
@@ -73,12 +73,13 @@ def no_identifier(frame: TrainingFrame, limits: Leakage) -> Iterator[Finding]:
         message = "too few rows at one cutoff"
         yield finding("L14", "features", "rows", len(at), limits.min_rows, message, verdict="UNJUDGED")
         return
-    raw = frame.raw[at]
     key = frame.keys["customer_key"].to_numpy()[at].astype(np.float64)
-    near = pearson(ranks(without_nan(raw)), ranks(np.stack([key, np.arange(len(at), dtype=np.float64)], axis=1)))
+    order = standard(ranks(np.stack([key, np.arange(len(at), dtype=np.float64)], axis=1)))
     for i, column in enumerate(frame.schema["columns"]):
+        values = frame.raw[at, i]  # one column at a time: a copy of all of them outgrows memory
+        near = correlation_of(standard(ranks(without_nan(values[:, None]))), order)[0]
         yield from _identifier_lineage(column, limits)
-        yield from _like_an_identifier(column, raw[:, i], np.abs(near[i]), limits)
+        yield from _like_an_identifier(column, values, np.abs(near), limits)
 
 
 def _identifier_lineage(column: dict[str, Any], limits: Leakage) -> Iterator[Finding]:

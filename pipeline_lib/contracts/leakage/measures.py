@@ -54,8 +54,8 @@ def of_tables(t: TableSet) -> dict[str, Any]:
 
 def _drift(frame: TrainingFrame, split: str, bins: int) -> Floats:
     train, later = frame.rows_of("train"), frame.rows_of(split)
-    values = frame.raw.astype(np.float64)
-    return np.array([psi(values[train, i], values[later, i], bins) for i in range(values.shape[1])])
+    columns = (frame.raw[:, i].astype(np.float64) for i in range(frame.raw.shape[1]))
+    return np.array([psi(values[train], values[later], bins) for values in columns])
 
 
 def _top(names: list[str], values: Floats, count: int = TOP) -> list[list[Any]]:
