@@ -46,7 +46,8 @@ def oracle_of(settings: Settings) -> dict[str, float]:
     source = settings.source
     if source.generator is None or source.params.get("rates") != "benchmark":
         return {}
-    return dict(settings.leakage.scores.oracle_auc.get(str(source.params.get("preset")), {}))
+    bands = settings.realism.bands.get(str(source.params.get("preset")), {})
+    return {task: band.oracle for task, band in bands.items() if band.oracle is not None}
 
 
 def _scores(settings: Settings, labels: StageOutput, teacher: StageOutput, distilled: StageOutput) -> Iterator[Score]:

@@ -162,8 +162,6 @@ class Scores(Section):
     """Score above the best that the generator's law allows."""
     noise_z: float = Field(ge=0)
     """Standard errors by which that excess must also stand out: a validation slice holds few positives."""
-    oracle_auc: dict[str, dict[str, float]]
-    """Preset of the generator -> task -> AUC of a model that knows the latent traits. Source: data.md 8.6."""
 
 
 class Raw(Section):

@@ -78,7 +78,7 @@ class Realism(Section):
     slack: float = Field(ge=0)
     """How far below the stated observed ceiling a raw-observables model may lie."""
     over: float = Field(ge=0)
-    """How far above the oracle any model may lie: beyond it is leakage (L12)."""
+    """How far above the measured oracle a model may lie before its row fails."""
     bands: dict[str, dict[str, Band]]
     """Preset -> task -> band."""
     published: dict[str, Limit]
