@@ -14,52 +14,120 @@ from pipeline_lib.errors import SchemaError, SettingsError
 from pipeline_lib.settings.tasks import Tasks
 
 CORE = "core"
+MODES = ("journey", "lifecycle", "behavior")
+RAW_BLOCK, MASK_BLOCK = "x_raw", "mask"
+CLUSTERS, CLUSTER_PREFIX = "gmm_clustering", "gmm_prob_"
+Range = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Columns [start, end) of x that belong together, and the experts that read them."""
+
+    name: str
+    start: int
+    end: int
+    block: str
+    experts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Mode:
+    """Where the states of one hidden Markov model lie in x; ``valid`` is the column of its mask, -1: always valid."""
+
+    name: str
+    start: int
+    end: int
+    valid: int
+
+
+@dataclass(frozen=True)
+class Item:
+    """A node customers have edges to. Categories have a place in the tree; products have none (-1)."""
+
+    name: str
+    level1: int = -1
+    level2: int = -1
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """Widths of the model's inputs. ``fields`` are column ranges [start, end) of x, one per feature group."""
+    """What the model reads, as places in x and widths of the other tensors. Nothing here is fitted."""
 
     schema_hash: str
     columns: int
-    fields: tuple[tuple[str, int, int], ...]
+    groups: tuple[Group, ...]
     core: tuple[int, ...]
+    clusters: Range
+    """Columns of the soft cluster memberships; (0, 0) where there are none."""
+    modes: tuple[Mode, ...]
+    available: tuple[tuple[str, int], ...]
+    """Expert -> column of x that is 0 where a row lacks its input."""
     channels: int
     max_steps: int
-    items: int
+    items: tuple[Item, ...]
+    bars: tuple[tuple[str, int, tuple[int, ...]], ...]
+    """Persistence diagrams: window, most bars of a row, homology dimensions that occur."""
 
     @classmethod
     def from_schema(cls, schema: Mapping[str, Any], core_groups: Sequence[str], max_steps: int) -> Inputs:
         """Raises SchemaError when the groups do not tile the columns, SettingsError for an unknown core group."""
-        fields = tuple(
-            (str(g["name"]), int(g["start"]), int(g["end"])) for g in schema["groups"] if g["end"] > g["start"]
-        )
-        columns = len(schema["columns"])
-        _require_tiling(fields, columns)
-        named = {name for name, _, _ in fields}
-        if unknown := sorted(set(core_groups) - {str(g["name"]) for g in schema["groups"]}):
-            raise SettingsError(f"teacher.yaml: architecture.private.core_groups: {unknown} are no feature groups")
-        marked = {str(g["name"]) for g in schema["groups"] if CORE in g.get("experts", ())}
-        chosen = (set(core_groups) or marked or named) & named
-        core = tuple(i for name, start, end in fields if name in chosen for i in range(start, end))
+        every = [_group(g) for g in schema["groups"]]
+        groups = tuple(g for g in every if g.end > g.start)
+        _require_tiling(groups, len(schema["columns"]))
+        place = {str(c["name"]): i for i, c in enumerate(schema["columns"])}
         sequence = schema["sequence"]
-        steps = min(max_steps, int(sequence["max_len"]))
         return cls(
-            str(schema["schema_hash"]), columns, fields, core, len(sequence["channels"]), steps, len(schema["items"])
+            schema_hash=str(schema["schema_hash"]),
+            columns=len(place),
+            groups=groups,
+            core=_core(groups, {g.name for g in every}, core_groups),
+            clusters=_clusters(groups, place),
+            modes=_modes(groups, place),
+            available=tuple((n.removeprefix("avail_"), i) for n, i in place.items() if n.startswith("avail_")),
+            channels=len(sequence["channels"]),
+            max_steps=min(max_steps, int(sequence["max_len"])),
+            items=tuple(_items(schema["items"])),
+            bars=tuple(
+                (str(window), int(found["max_bars"]), tuple(int(d) for d in found["dimensions"]))
+                for window, found in sorted(schema.get("diagrams", {}).items(), reverse=True)
+            ),
         )
+
+    def reads(self, expert: str) -> tuple[Group, ...]:
+        """Groups of an expert; all of them where the schema names no experts at all."""
+        if not any(group.experts for group in self.groups):
+            return tuple(group for group in self.groups if group.block != MASK_BLOCK)
+        return tuple(group for group in self.groups if expert in group.experts)
+
+    def columns_of(self, expert: str) -> tuple[int, ...]:
+        return tuple(i for group in self.reads(expert) for i in range(group.start, group.end))
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
     def from_dict(cls, body: Mapping[str, Any]) -> Inputs:
-        fields = tuple((name, start, end) for name, start, end in body["fields"])
-        return cls(**{**body, "fields": fields, "core": tuple(body["core"])})
+        return cls(
+            **{
+                **body,
+                "groups": tuple(Group(**{**g, "experts": tuple(g["experts"])}) for g in body["groups"]),
+                "core": tuple(body["core"]),
+                "clusters": (body["clusters"][0], body["clusters"][1]),
+                "modes": tuple(Mode(**m) for m in body["modes"]),
+                "available": tuple((name, column) for name, column in body["available"]),
+                "items": tuple(Item(**i) for i in body["items"]),
+                "bars": tuple((window, most, tuple(dims)) for window, most, dims in body["bars"]),
+            }
+        )
 
 
 @dataclass(frozen=True)
 class TaskSpec:
-    """One prediction task as the model sees it. ``mean`` and ``std`` standardise a regression label [label units]."""
+    """One prediction task as the model sees it. ``mean`` and ``std`` standardise a regression label [label units].
+
+    ``positives`` is the share of positives among the train labels of a binary task [0..1].
+    """
 
     name: str
     kind: str
@@ -71,6 +139,7 @@ class TaskSpec:
     class_weights: tuple[float, ...] = ()
     mean: float = 0.0
     std: float = 1.0
+    positives: float = 0.5
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -103,11 +172,60 @@ def _task(name: str, fact: Mapping[str, Any], policy: Tasks) -> TaskSpec:
     return TaskSpec(name, task.kind, task.group, len(classes) or 1, task.weight, task.focal_alpha, classes)
 
 
-def _require_tiling(fields: Sequence[tuple[str, int, int]], columns: int) -> None:
+def _group(g: Mapping[str, Any]) -> Group:
+    return Group(
+        str(g["name"]), int(g["start"]), int(g["end"]), str(g.get("block", "x_norm")), tuple(g.get("experts", ()))
+    )
+
+
+def _core(groups: Sequence[Group], known: set[str], wanted: Sequence[str]) -> tuple[int, ...]:
+    """Columns of the private experts: of the wanted groups that the source has, of all value groups where none is."""
+    if unknown := sorted(set(wanted) - known):
+        raise SettingsError(f"teacher.yaml: architecture.private.core_groups: {unknown} are no feature groups")
+    values = [g for g in groups if g.block != MASK_BLOCK]
+    chosen = [g for g in values if g.name in wanted] or values
+    return tuple(i for g in chosen for i in range(g.start, g.end))
+
+
+def _clusters(groups: Sequence[Group], place: Mapping[str, int]) -> Range:
+    own = [g for g in groups if g.name == CLUSTERS]
+    at = sorted(i for name, i in place.items() if name.startswith(CLUSTER_PREFIX))
+    if not own or not at:
+        return (0, 0)
+    if at != list(range(at[0], at[-1] + 1)):
+        raise SchemaError(f"schema.json: columns {CLUSTER_PREFIX}* are not contiguous: {at}")
+    return (at[0], at[-1] + 1)
+
+
+def _modes(groups: Sequence[Group], place: Mapping[str, int]) -> tuple[Mode, ...]:
+    found = {g.name.removeprefix("hmm_"): g for g in groups if g.name.startswith("hmm_")}
+    return tuple(
+        Mode(name, found[name].start, found[name].end, place.get(f"valid_hmm_{name}", -1))
+        for name in MODES
+        if name in found
+    )
+
+
+def _items(items: Sequence[Mapping[str, Any]]) -> list[Item]:
+    """Parents as numbers in order of appearance: the tree's shape, not its names."""
+    first: dict[str, int] = {}
+    second: dict[str, int] = {}
+    found = []
+    for item in items:
+        if "l1" not in item:
+            found.append(Item(str(item["name"])))
+            continue
+        one = first.setdefault(str(item["l1"]), len(first))
+        two = second.setdefault(f"{item['l1']}/{item['l2']}", len(second))
+        found.append(Item(str(item["name"]), one, two))
+    return found
+
+
+def _require_tiling(groups: Sequence[Group], columns: int) -> None:
     at = 0
-    for name, start, end in fields:
-        if start != at:
-            raise SchemaError(f"schema.json: group {name} starts at column {start}, expected {at}")
-        at = end
+    for group in groups:
+        if group.start != at:
+            raise SchemaError(f"schema.json: group {group.name} starts at column {group.start}, expected {at}")
+        at = group.end
     if at != columns:
         raise SchemaError(f"schema.json: groups end at column {at}, but there are {columns} columns")

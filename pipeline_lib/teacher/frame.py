@@ -1,8 +1,8 @@
 """The training frame: artefacts of the features and labels stages as tensors, one row per (customer, cutoff).
 
 Rows keep the order of the features tables. Sequences stay ragged and are padded per batch, so memory grows with
-events and not with the longest customer. Shapes: N rows, F features, I items, M steps in all, B batch, L steps, C
-channels.
+events and not with the longest customer. Shapes: N rows, F features, I items, M elements of ragged lists in all, B
+batch, L steps, P bars, C channels.
 """
 
 from __future__ import annotations
@@ -24,6 +24,17 @@ FIT, STOP, CALIB, FIDELITY, GATE, SERVE = "fit", "stop", "calib", "fidelity", "g
 
 
 @dataclass(frozen=True)
+class Bars:
+    """Persistence diagrams of some rows: (birth, death, dimension) of the leading ``count`` points, then padding."""
+
+    points: Tensor  # (B, P, 3)
+    count: Tensor  # (B,) int64
+
+    def to(self, device: torch.device) -> Bars:
+        return Bars(self.points.to(device, non_blocking=True), self.count.to(device, non_blocking=True))
+
+
+@dataclass(frozen=True)
 class Batch:
     """Inputs of some rows. ``length`` counts the valid leading steps; the rest is zero padding."""
 
@@ -33,9 +44,35 @@ class Batch:
     length: Tensor  # (B,) int64
     gap: Tensor  # (B,) days from the last step to the cutoff
     edges: Tensor  # (B, I)
+    bars: Mapping[str, Bars]  # window -> diagrams
 
     def to(self, device: torch.device) -> Batch:
-        return Batch(*(getattr(self, name).to(device, non_blocking=True) for name in self.__dataclass_fields__))
+        own = {n: getattr(self, n).to(device, non_blocking=True) for n in self.__dataclass_fields__ if n != "bars"}
+        return Batch(**own, bars={window: bars.to(device) for window, bars in self.bars.items()})
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """Lists of different lengths, one per row, end to end; one spare element, so that an empty list has a place."""
+
+    values: Tensor  # (M + 1, C)
+    offsets: Tensor  # (N + 1,) int64
+
+    @classmethod
+    def of(cls, values: np.ndarray, length: np.ndarray) -> Ragged:
+        spare = np.zeros((1, values.shape[1]), np.float32)
+        joined = np.concatenate([values.astype(np.float32), spare])
+        return cls(torch.from_numpy(joined), torch.from_numpy(np.concatenate([[0], np.cumsum(length)])))
+
+    def padded(self, rows: Tensor, most: int, newest: bool) -> tuple[Tensor, Tensor]:
+        """At most ``most`` elements of each row, the last or the first ones, zeros behind. -> (B, L, C), (B,)."""
+        start, end = self.offsets[rows], self.offsets[rows + 1]
+        length = (end - start).clamp(max=most)
+        place = torch.arange(max(1, int(length.max())))  # (L,)
+        valid = place < length[:, None]  # (B, L)
+        first = end - length if newest else start
+        at = (first[:, None] + place).where(valid, torch.zeros(()).long())
+        return self.values[at] * valid[..., None], length
 
 
 @dataclass(frozen=True)
@@ -45,10 +82,9 @@ class Frame:
     keys: pl.DataFrame  # customer_key, cutoff_date, split, part
     x: Tensor  # (N, F)
     edges: Tensor  # (N, I)
-    values: Tensor  # (M, C)
-    days: Tensor  # (M,)
-    offsets: Tensor  # (N + 1,)
+    steps: Ragged  # channels, then days since the step before
     gap: Tensor  # (N,)
+    bars: Mapping[str, tuple[Ragged, int]]  # window -> diagrams and the most bars of a row
     labels: Mapping[str, Tensor]  # task -> (N,)
     max_steps: int
 
@@ -62,14 +98,10 @@ class Frame:
         return torch.from_numpy(np.flatnonzero(inside))
 
     def batch(self, rows: Tensor) -> Batch:
-        """The newest ``max_steps`` steps of each row, right-padded with zeros to the longest of the batch."""
-        end = self.offsets[rows + 1]  # (B,)
-        length = (end - self.offsets[rows]).clamp(max=self.max_steps)
-        place = torch.arange(max(1, int(length.max())))  # (L,)
-        valid = place < length[:, None]  # (B, L)
-        at = ((end - length)[:, None] + place).where(valid, torch.zeros(()).long())
-        steps = self.values[at] * valid[..., None]  # (B, L, C)
-        return Batch(self.x[rows], steps, self.days[at] * valid, length, self.gap[rows], self.edges[rows])
+        """The newest ``max_steps`` steps of each row and its diagrams, padded with zeros to the batch's longest."""
+        steps, length = self.steps.padded(rows, self.max_steps, newest=True)
+        bars = {name: Bars(*found.padded(rows, most, newest=False)) for name, (found, most) in self.bars.items()}
+        return Batch(self.x[rows], steps[..., :-1], steps[..., -1], length, self.gap[rows], self.edges[rows], bars)
 
     def targets(self, rows: Tensor) -> dict[str, Tensor]:
         return {task: label[rows] for task, label in self.labels.items()}
@@ -88,15 +120,14 @@ def read_frame(features: StageOutput, labels: StageOutput, inputs: Inputs, tasks
     for name, table in {"x_norm": x_norm, "sequences": sequences, "edges": edges}.items():
         if not table.select(KEYS).equals(keys.select(KEYS)):
             raise SchemaError(f"{name}.parquet: rows differ from those of feature_matrix.parquet")
-    values, days, offsets, gap = _ragged(sequences, inputs.channels)
+    steps, gap = _steps(sequences, inputs.channels)
     return Frame(
         keys=keys,
         x=_matrix(x_norm.drop(KEYS), "x_norm.parquet", inputs.columns),
-        edges=_matrix(edges.drop(KEYS), "edges.parquet", inputs.items),
-        values=values,
-        days=days,
-        offsets=offsets,
+        edges=_matrix(edges.drop(KEYS), "edges.parquet", len(inputs.items)),
+        steps=steps,
         gap=gap,
+        bars=_diagrams(features, keys, inputs),
         labels=_labels(keys, pl.read_parquet(labels.path("label_table.parquet")), tasks),
         max_steps=inputs.max_steps,
     )
@@ -117,7 +148,7 @@ def _with_statistics(task: TaskSpec, label: Tensor, power: float, bounds: tuple[
     if task.kind == "regression":
         return replace(task, mean=float(known.mean()), std=max(float(known.std(correction=0)), 1e-6))
     if task.kind == "binary":
-        return task
+        return replace(task, positives=float(known.mean()))
     counts = torch.bincount(known.long(), minlength=task.out).clamp(min=1).double()
     weights = (len(known) / (task.out * counts)).pow(power).clamp(*bounds)
     return replace(task, class_weights=tuple(round(float(w), 6) for w in weights))
@@ -133,7 +164,7 @@ def _matrix(table: pl.DataFrame, name: str, columns: int) -> Tensor:
     return torch.from_numpy(found.copy())
 
 
-def _ragged(table: pl.DataFrame, channels: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _steps(table: pl.DataFrame, channels: int) -> tuple[Ragged, Tensor]:
     length = table["txn_len"].to_numpy().astype(np.int64)
     wrong = table.select((pl.col("txn_seq").list.len() != pl.col("txn_len") * channels).any()).item()
     if wrong or table.select((pl.col("txn_dt").list.len() != pl.col("txn_len")).any()).item():
@@ -143,15 +174,25 @@ def _ragged(table: pl.DataFrame, channels: int) -> tuple[Tensor, Tensor, Tensor,
     gap = table["asof_gap"].fill_null(0.0).fill_nan(0.0).to_numpy()
     if not (np.isfinite(values).all() and np.isfinite(days).all() and np.isfinite(gap).all()):
         raise SchemaError("sequences.parquet: a step, a gap or asof_gap is not finite")
-    offsets = np.concatenate([[0], np.cumsum(length)])
-    # One spare step, so that an empty sequence has something to point at.
-    spare = np.zeros((1, channels), np.float32)
-    return (
-        torch.from_numpy(np.concatenate([values.astype(np.float32), spare])),
-        torch.from_numpy(np.concatenate([days.astype(np.float32), np.zeros(1, np.float32)])),
-        torch.from_numpy(offsets),
-        torch.from_numpy(gap.astype(np.float32)),
-    )
+    return Ragged.of(np.concatenate([values, days[:, None]], axis=1), length), torch.from_numpy(gap.astype(np.float32))
+
+
+def _diagrams(features: StageOutput, keys: pl.DataFrame, inputs: Inputs) -> dict[str, tuple[Ragged, int]]:
+    """Window -> bars of every row and the most that a row may have."""
+    if not inputs.bars:
+        return {}
+    table = pl.read_parquet(features.path("diagrams.parquet"))
+    if not table.select(KEYS).equals(keys.select(KEYS)):
+        raise SchemaError("diagrams.parquet: rows differ from those of feature_matrix.parquet")
+    found = {}
+    for window, most, _ in inputs.bars:
+        flat = table[f"tda_{window}"]
+        length = flat.list.len().to_numpy().astype(np.int64)
+        values = flat.explode().drop_nulls().to_numpy()
+        if (length % 3).any() or not np.isfinite(values).all():
+            raise SchemaError(f"diagrams.parquet: tda_{window} holds what is no list of finite triples")
+        found[window] = (Ragged.of(values.reshape(-1, 3), length // 3), most)
+    return found
 
 
 def _labels(keys: pl.DataFrame, table: pl.DataFrame, tasks: Sequence[TaskSpec]) -> dict[str, Tensor]:

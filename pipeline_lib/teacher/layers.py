@@ -26,14 +26,23 @@ class TaskLinear(nn.Module):
         self.weight = nn.Parameter(torch.empty(max(owner) + 1, in_dim, out_dim))
         self.bias = nn.Parameter(torch.empty(max(owner) + 1, out_dim))
         self.register_buffer("owner", torch.tensor(owner), persistent=False)
+        self._own = list(owner) == list(range(len(owner)))
         bound = 1 / math.sqrt(in_dim)
         nn.init.uniform_(self.weight, -bound, bound)
         nn.init.uniform_(self.bias, -bound, bound)
 
     def forward(self, x: Tensor) -> Tensor:
-        weight, bias = self.weight[self.owner], self.bias[self.owner]  # (T, D_in, D_out), (T, D_out)
-        rows = x.transpose(0, 1) if x.dim() == 3 else x.expand(len(self.owner), *x.shape)  # (T, B, D_in)
-        return (torch.bmm(rows, weight) + bias[:, None]).transpose(0, 1)  # (B, T, D_out)
+        weight, bias = self._of_tasks()  # (T, D_in, D_out), (T, D_out)
+        if x.dim() == 2:  # one input for all tasks: their weights side by side are one wide product
+            wide = weight.transpose(0, 1).flatten(1)  # (D_in, T * D_out)
+            return torch.addmm(bias.flatten(), x, wide).unflatten(1, bias.shape)
+        return torch.baddbmm(bias[:, None], x.transpose(0, 1), weight).transpose(0, 1)  # (B, T, D_out)
+
+    def _of_tasks(self) -> tuple[Tensor, Tensor]:
+        """Weight and bias of each task; where every task owns its own, no copy is made."""
+        if self._own:
+            return self.weight, self.bias
+        return self.weight[self.owner], self.bias[self.owner]
 
 
 class TaskNorm(nn.Module):

@@ -1,14 +1,16 @@
 """The named experts: one file each, found by name.
 
-A file ``<name>.py`` defines ``build(inputs, options) -> Expert``, where ``options`` is the section of that name
-under ``architecture``; it is the only place where settings are unpacked. Which experts are active is policy
-(``teacher.yaml: experts``); their names travel with the gate tensors.
+A file ``<name>.py`` defines ``lacks(inputs, options) -> str | None``, why a source cannot feed the expert, and
+``build(inputs, options) -> Expert``, where ``options`` is the section of that name under ``architecture``; it is the
+only place where settings are unpacked. Which experts are active is policy (``teacher.yaml: experts``); their names
+travel with the gate tensors.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib import import_module
+from typing import Any
 
 from torch import nn
 
@@ -16,13 +18,19 @@ from pipeline_lib.settings.teacher import Architecture
 from pipeline_lib.teacher.contract import Inputs
 from pipeline_lib.teacher.experts.base import Expert
 
-__all__ = ["Expert", "build_experts"]
+__all__ = ["Expert", "build_experts", "unfed"]
+
+
+def unfed(names: Sequence[str], inputs: Inputs, architecture: Architecture) -> dict[str, str]:
+    """Expert -> why the source cannot feed it."""
+    found = {name: _module(name).lacks(inputs, getattr(architecture, name)) for name in names}
+    return {name: why for name, why in found.items() if why}
 
 
 def build_experts(names: Sequence[str], inputs: Inputs, architecture: Architecture) -> nn.ModuleDict:
     """Name -> expert, in the given order."""
-    built = {}
-    for name in names:
-        module = import_module(f"pipeline_lib.teacher.experts.{name}")
-        built[name] = module.build(inputs, getattr(architecture, name))
-    return nn.ModuleDict(built)
+    return nn.ModuleDict({name: _module(name).build(inputs, getattr(architecture, name)) for name in names})
+
+
+def _module(name: str) -> Any:
+    return import_module(f"pipeline_lib.teacher.experts.{name}")
