@@ -16,7 +16,6 @@ from pipeline_lib.settings.tasks import Tasks
 CORE = "core"
 MODES = ("journey", "lifecycle", "behavior")
 RAW_BLOCK, MASK_BLOCK = "x_raw", "mask"
-CLUSTERS, CLUSTER_PREFIX = "gmm_clustering", "gmm_prob_"
 Range = tuple[int, int]
 
 
@@ -71,20 +70,24 @@ class Inputs:
 
     @classmethod
     def from_schema(cls, schema: Mapping[str, Any], core_groups: Sequence[str], max_steps: int) -> Inputs:
-        """Raises SchemaError when the groups do not tile the columns, SettingsError for an unknown core group."""
+        """From ``schema.json``: columns, groups, roles, sequence, items and diagrams.
+
+        Raises:
+            SchemaError: the groups do not tile the columns.
+            SettingsError: a core group that no schema has.
+        """
         every = [_group(g) for g in schema["groups"]]
         groups = tuple(g for g in every if g.end > g.start)
         _require_tiling(groups, len(schema["columns"]))
-        place = {str(c["name"]): i for i, c in enumerate(schema["columns"])}
-        sequence = schema["sequence"]
+        sequence, roles = schema["sequence"], schema["roles"]
         return cls(
             schema_hash=str(schema["schema_hash"]),
-            columns=len(place),
+            columns=len(schema["columns"]),
             groups=groups,
             core=_core(groups, {g.name for g in every}, core_groups),
-            clusters=_clusters(groups, place),
-            modes=_modes(groups, place),
-            available=tuple((n.removeprefix("avail_"), i) for n, i in place.items() if n.startswith("avail_")),
+            clusters=tuple(roles["cluster_probs"] or (0, 0)),
+            modes=tuple(_mode(name, *roles["hmm"][name]) for name in MODES if name in roles["hmm"]),
+            available=tuple((str(name), int(column)) for name, column in roles["avail"].items()),
             channels=len(sequence["channels"]),
             max_steps=min(max_steps, int(sequence["max_len"])),
             items=tuple(_items(schema["items"])),
@@ -187,23 +190,8 @@ def _core(groups: Sequence[Group], known: set[str], wanted: Sequence[str]) -> tu
     return tuple(i for g in chosen for i in range(g.start, g.end))
 
 
-def _clusters(groups: Sequence[Group], place: Mapping[str, int]) -> Range:
-    own = [g for g in groups if g.name == CLUSTERS]
-    at = sorted(i for name, i in place.items() if name.startswith(CLUSTER_PREFIX))
-    if not own or not at:
-        return (0, 0)
-    if at != list(range(at[0], at[-1] + 1)):
-        raise SchemaError(f"schema.json: columns {CLUSTER_PREFIX}* are not contiguous: {at}")
-    return (at[0], at[-1] + 1)
-
-
-def _modes(groups: Sequence[Group], place: Mapping[str, int]) -> tuple[Mode, ...]:
-    found = {g.name.removeprefix("hmm_"): g for g in groups if g.name.startswith("hmm_")}
-    return tuple(
-        Mode(name, found[name].start, found[name].end, place.get(f"valid_hmm_{name}", -1))
-        for name in MODES
-        if name in found
-    )
+def _mode(name: str, start: int, end: int, valid: int | None) -> Mode:
+    return Mode(name, start, end, -1 if valid is None else valid)
 
 
 def _items(items: Sequence[Mapping[str, Any]]) -> list[Item]:

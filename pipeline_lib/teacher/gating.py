@@ -21,27 +21,37 @@ import torch
 from torch import Tensor, nn
 
 from pipeline_lib.errors import SettingsError
+from pipeline_lib.settings.teacher import EXPERTS, Gating
 from pipeline_lib.teacher.layers import TaskMLP
 
 CLOSED = -1e4  # logit of an expert whose input is missing: finite, so that its gradient is 0 and not NaN
 
 
 class Gate(nn.Module):
-    """One linear map per task to ``ways`` shares. (B, U) and open (B, ways) -> (B, T, ways), rows sum to 1."""
+    """One linear map per task to ``ways`` shares. (B, U) and open (B, ways) -> (B, T, ways).
 
-    def __init__(self, in_dim: int, ways: int, tasks: int, bias: Tensor | None = None) -> None:
+    Rows sum to 1, except under ``sigmoid_raw``. A row with nothing open weighs all ways alike.
+    """
+
+    def __init__(self, in_dim: int, ways: int, tasks: int, gate_type: str, bias: Tensor | None = None) -> None:
         super().__init__()
         self.linear = nn.Linear(in_dim, tasks * ways)
-        self._shape = (tasks, ways)
+        self._shape, self._type = (tasks, ways), gate_type
         if bias is not None:  # (T, ways): start exactly at the prior
             nn.init.zeros_(self.linear.weight)
             self.linear.bias.data.copy_(bias.flatten())
 
     def forward(self, u: Tensor, open_ways: Tensor) -> Tensor:
         logits = self.linear(u).float().unflatten(1, self._shape)  # (B, T, ways)
-        some = open_ways | ~open_ways.any(dim=1, keepdim=True)  # nothing open: fall back to all
-        weights: Tensor = logits.masked_fill(~some[:, None], CLOSED).softmax(dim=-1)
-        return weights
+        some = open_ways.any(dim=1, keepdim=True)
+        logits = logits * some[:, None]
+        closed = ~(open_ways | ~some)[:, None]  # (B, 1, ways)
+        if self._type == "softmax":
+            return logits.masked_fill(closed, CLOSED).softmax(dim=-1)
+        weights = torch.sigmoid(logits).masked_fill(closed, 0.0)
+        if self._type == "sigmoid_raw":
+            return weights
+        return weights / weights.sum(-1, keepdim=True).clamp(min=1e-6)
 
 
 class PrivateMixture(nn.Module):
@@ -73,30 +83,34 @@ def width_scales(dims: Sequence[int]) -> Tensor:
     return torch.tensor([math.sqrt(mean / dim) for dim in dims])
 
 
-def prior_bias(
-    tasks: Sequence[str],
-    experts: Sequence[str],
-    preferred: Mapping[str, Sequence[str]],
-    neutral: Sequence[str],
-    preferred_bias: float,
-    other_bias: float,
-) -> Tensor:
+def prior_bias(tasks: Sequence[str], experts: Sequence[str], gating: Gating) -> Tensor:
     """Initial stage-2 bias: what the domain says before any data. (T, E).
 
     Raises:
-        SettingsError: an active task has no row, so its prior would silently be flat.
+        SettingsError: an active task has no row, so its prior would silently be flat; or an expert is unknown.
     """
-    if missing := [task for task in tasks if task not in preferred]:
+    if unknown := sorted(set(experts) - set(EXPERTS)):
+        raise SettingsError(f"teacher.yaml: experts {unknown} are not known; known: {', '.join(EXPERTS)}")
+    if missing := [task for task in tasks if task not in gating.preferred]:
         raise SettingsError(f"teacher.yaml: gating.preferred has no row for tasks {missing}")
+    preferred: Mapping[str, Sequence[str]] = gating.preferred
+    if gating.prior == "literal":
+        preferred = {**gating.preferred, **gating.literal}
 
     def bias(task: str, expert: str) -> float:
-        if expert in neutral:
+        if gating.prior == "none" or expert in gating.neutral_experts:
             return 0.0
-        return preferred_bias if expert in preferred[task] else other_bias
+        return gating.preferred_bias if expert in preferred[task] else gating.other_bias
 
     return torch.tensor([[bias(task, expert) for expert in experts] for task in tasks])
 
 
 def entropy(weights: Tensor) -> Tensor:
-    """-sum w ln w [nats]. (..., ways) -> (...)."""
-    return -(weights * weights.clamp(min=1e-6).log()).sum(-1)
+    """-sum w ln w [nats] of weights brought to sum 1. (..., ways) -> (...)."""
+    share = weights / weights.sum(-1, keepdim=True).clamp(min=1e-6)
+    return -(share * share.clamp(min=1e-6).log()).sum(-1)
+
+
+def entropy_bonus(weights: Tensor, mode: str) -> Tensor:
+    """What is rewarded: mean entropy of a row's weights, or the entropy of the batch's mean weights. Scalar [nats]."""
+    return entropy(weights.mean(0) if mode == "batch_mean" else weights).mean()

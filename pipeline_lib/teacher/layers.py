@@ -31,18 +31,20 @@ class TaskLinear(nn.Module):
         nn.init.uniform_(self.weight, -bound, bound)
         nn.init.uniform_(self.bias, -bound, bound)
 
-    def forward(self, x: Tensor) -> Tensor:
-        weight, bias = self._of_tasks()  # (T, D_in, D_out), (T, D_out)
+    def forward(self, x: Tensor, only: Sequence[int] | None = None) -> Tensor:
+        """``only`` are the tasks that x holds; all of them by default."""
+        weight, bias = self._of_tasks(only)  # (T, D_in, D_out), (T, D_out)
         if x.dim() == 2:  # one input for all tasks: their weights side by side are one wide product
             wide = weight.transpose(0, 1).flatten(1)  # (D_in, T * D_out)
             return torch.addmm(bias.flatten(), x, wide).unflatten(1, bias.shape)
         return torch.baddbmm(bias[:, None], x.transpose(0, 1), weight).transpose(0, 1)  # (B, T, D_out)
 
-    def _of_tasks(self) -> tuple[Tensor, Tensor]:
+    def _of_tasks(self, only: Sequence[int] | None) -> tuple[Tensor, Tensor]:
         """Weight and bias of each task; where every task owns its own, no copy is made."""
-        if self._own:
+        if self._own and (only is None or len(only) == len(self.owner)):
             return self.weight, self.bias
-        return self.weight[self.owner], self.bias[self.owner]
+        owner = self.owner if only is None else self.owner[list(only)]
+        return self.weight[owner], self.bias[owner]
 
 
 class TaskNorm(nn.Module):
@@ -56,8 +58,9 @@ class TaskNorm(nn.Module):
         self.shift = nn.Parameter(torch.zeros(max(owner) + 1, dim))
         self.register_buffer("owner", torch.tensor(owner), persistent=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.layer_norm(x, x.shape[-1:]) * self.scale[self.owner] + self.shift[self.owner]
+    def forward(self, x: Tensor, only: Sequence[int] | None = None) -> Tensor:
+        owner = self.owner if only is None else self.owner[list(only)]
+        return F.layer_norm(x, x.shape[-1:]) * self.scale[owner] + self.shift[owner]
 
 
 class TaskMLP(nn.Module):

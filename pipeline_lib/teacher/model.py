@@ -1,15 +1,22 @@
-"""The teacher network: named experts -> two gate stages -> baskets -> towers -> logits.
+"""The teacher network: named experts -> two gate stages -> states and baskets -> transfer -> towers -> logits.
 
 Legend: ``B`` batch, ``E`` experts, ``T`` tasks, ``D`` sum of the experts' widths, ``S`` width of a stage-1 block,
-``H`` basket width. The forward pass is pure: nothing is kept on the modules, everything returns in the output.
-Source: teacher.md sections 4, 6, 8 and 10. HMM projections, cluster embeddings and logit transfer (sections 7-9)
-wait for their inputs.
+``H`` basket width. The forward pass is pure: nothing is kept on the modules, everything returns in the output. It has
+four steps, so that whoever explains a prediction can change one step's input and run the rest:
+
+    perceive   batch            -> what the experts saw
+    gates      perception       -> stage 1 (B, T, 1 + E), stage 2 (B, T, E)
+    combine    blocks, gates    -> h1 (B, T, S), h2 (B, T, D)
+    decide     h1, h2           -> logits, hidden (B, T, H)
+
+Source: teacher.md sections 4 and 6 to 10.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,18 +25,21 @@ from pipeline_lib.settings.teacher import Architecture, Gating
 from pipeline_lib.teacher.contract import Inputs, TaskSpec
 from pipeline_lib.teacher.experts import Expert, build_experts
 from pipeline_lib.teacher.frame import Batch
-from pipeline_lib.teacher.gating import Gate, PrivateMixture, attend, entropy, prior_bias, width_scales
+from pipeline_lib.teacher.gating import Gate, PrivateMixture, attend, prior_bias, width_scales
 from pipeline_lib.teacher.layers import TaskMLP
+from pipeline_lib.teacher.states import ClusterEmbedding, HiddenStates
 from pipeline_lib.teacher.towers import Towers
+from pipeline_lib.teacher.transfer import Transfer
 
 
 @dataclass(frozen=True)
 class Perception:
-    """What the experts saw. ``blocks`` E x (B, d_i), ``avail`` (B, E) bool, ``aux`` scalar losses."""
+    """What the experts saw: ``blocks`` E x (B, d_i), ``avail`` (B, E) bool, scalar losses, tensors to explain by."""
 
     blocks: list[Tensor]
     avail: Tensor
     aux: dict[str, Tensor]
+    diag: dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -39,6 +49,7 @@ class TeacherOutput:
     logits: dict[str, Tensor]
     gate_stage1: Tensor  # (B, T, 1 + E): the private expert, then the named ones
     gate_stage2: Tensor  # (B, T, E): the named experts, in the model's order
+    hidden: Tensor  # (B, T, H)
     seen: Perception
 
 
@@ -48,20 +59,9 @@ def build_model(
     """The network with fresh weights (from torch's current seed).
 
     Raises:
-        SettingsError: the gate prior has no row for a task.
+        SettingsError: the gate prior or the state routing has no row for a task, or the transfer has a cycle.
     """
-    modules = build_experts(experts, inputs, architecture)
-    names = [task.name for task in tasks]
-    prior = prior_bias(
-        names, experts, gating.preferred, gating.neutral_experts, gating.preferred_bias, gating.other_bias
-    )
-    private, basket, tower = architecture.private, architecture.basket, architecture.tower
-    widths = [expert_of(modules, name).out_dim for name in experts]
-    mixture = PrivateMixture(len(inputs.core), private.hidden, private.block_dim, widths, len(tasks))
-    owner = shared_encoders(tasks)
-    encoder = TaskMLP(sum(widths) + private.block_dim, basket.hidden, basket.out_dim, basket.dropout, owner)
-    towers = Towers(names, [task.out for task in tasks], basket.out_dim, tower.hidden, tower.dropout)
-    return Teacher(modules, widths, mixture, encoder, towers, prior, inputs.core)
+    return Teacher(inputs, tasks, build_experts(experts, inputs, architecture), architecture, gating)
 
 
 def expert_of(experts: nn.ModuleDict, name: str) -> Expert:
@@ -72,67 +72,122 @@ def expert_of(experts: nn.ModuleDict, name: str) -> Expert:
     return expert
 
 
-def shared_encoders(tasks: Sequence[TaskSpec]) -> list[int]:
-    """Which basket encodes each task: one per (group, kind), so that loss kinds do not fight in one encoder."""
-    keys = sorted({(task.group, task.kind) for task in tasks})
-    return [keys.index((task.group, task.kind)) for task in tasks]
+def shared_encoders(tasks: Sequence[TaskSpec], key: str) -> list[int]:
+    """Which basket encodes each task. By (group, kind) loss kinds do not fight in one encoder."""
+    of = {
+        "group_type": lambda task: (task.group, task.kind),
+        "group": lambda task: task.group,
+        "task": lambda task: task.name,
+    }[key]
+    keys = sorted({of(task) for task in tasks})
+    return [keys.index(of(task)) for task in tasks]
 
 
 class Teacher(nn.Module):
     scales: Tensor
     core: Tensor
+    frozen: Tensor
 
     def __init__(
         self,
+        inputs: Inputs,
+        tasks: Sequence[TaskSpec],
         experts: nn.ModuleDict,
-        widths: Sequence[int],
-        mixture: PrivateMixture,
-        baskets: TaskMLP,
-        towers: Towers,
-        prior: Tensor,
-        core: Sequence[int],
+        architecture: Architecture,
+        gating: Gating,
     ) -> None:
         super().__init__()
-        self.expert_names = tuple(experts)
-        self.task_names = towers.names
-        self.experts, self.mixture, self.baskets, self.towers = experts, mixture, baskets, towers
+        a, names = architecture, [task.name for task in tasks]
+        self.expert_names, self.task_names = tuple(experts), tuple(names)
+        widths = [expert_of(experts, name).out_dim for name in self.expert_names]
+        seen, ways = sum(widths) + len(widths), len(widths)
+        self.experts = experts
         self.defaults = nn.ParameterDict({n: torch.zeros(w) for n, w in zip(experts, widths, strict=True)})
-        seen = sum(widths) + len(widths)
-        self.gate1 = Gate(seen, 1 + len(widths), len(self.task_names))
-        self.gate2 = Gate(seen, len(widths), len(self.task_names), prior)
-        self.register_buffer("scales", width_scales(widths), persistent=False)
-        self.register_buffer("core", torch.tensor(core), persistent=False)
+        self.gate1 = Gate(seen, 1 + ways, len(names), gating.gate_type)
+        self.gate2 = Gate(seen, ways, len(names), gating.gate_type, prior_bias(names, self.expert_names, gating))
+        self.mixture = PrivateMixture(len(inputs.core), a.private.hidden, a.private.block_dim, widths, len(names))
+        modes = inputs.modes if a.hmm.routing == "default" else ()
+        self.states = HiddenStates(modes, names, a.hmm.modes, a.hmm.dim)
+        self.clusters = ClusterEmbedding(inputs.clusters, a.clusters.dim, a.clusters.routing)
+        width = sum(widths) + a.private.block_dim + a.hmm.dim + a.clusters.dim
+        owner = shared_encoders(tasks, a.basket.encoder_key)
+        self.baskets = TaskMLP(width, a.basket.hidden, a.basket.out_dim, a.basket.dropout, owner)
+        known = list(a.hmm.modes)
+        self.transfer = Transfer(a.transfer.edges, tasks, known, a.basket.out_dim, a.transfer.alpha)
+        self.towers = Towers(names, [task.out for task in tasks], a.basket.out_dim, a.tower.hidden, a.tower.dropout)
+        self._attends = gating.stage2
+        if not gating.stage2:
+            self.gate2.requires_grad_(False)
+        scales = width_scales(widths) if gating.dim_normalize else torch.ones(ways)
+        self.register_buffer("scales", scales, persistent=False)
+        self.register_buffer("core", torch.tensor(inputs.core), persistent=False)
+        self.register_buffer("frozen", torch.zeros((), dtype=torch.bool))
+        self.register_load_state_dict_post_hook(_refreeze)
 
     def forward(self, batch: Batch) -> TeacherOutput:
         seen = self.perceive(batch)
         gate1, gate2 = self.gates(seen)
-        return TeacherOutput(self.answer(batch, seen, gate1, gate2), gate1, gate2, seen)
+        logits, hidden = self.decide(batch.x, *self.combine(batch.x, seen.blocks, gate1, gate2))
+        return TeacherOutput(logits, gate1, gate2, hidden, seen)
 
     def perceive(self, batch: Batch) -> Perception:
         """Run the experts; a row without an expert's input gets that expert's learned default."""
-        blocks, avail, aux = [], [], {}
+        blocks, avail, aux, diag = [], [], {}, {}
         for name in self.expert_names:
             expert = expert_of(self.experts, name)
             out, has = expert(batch), expert.available(batch)
             blocks.append(torch.where(has[:, None], out.h.float(), self.defaults[name]))  # (B, d_i)
             avail.append(has)
             aux.update({f"{name}.{key}": value for key, value in out.aux.items()})
-        return Perception(blocks, torch.stack(avail, dim=1), aux)
+            diag.update({f"{name}.{key}": value for key, value in out.diag.items()})
+        return Perception(blocks, torch.stack(avail, dim=1), aux, diag)
 
     def gates(self, seen: Perception) -> tuple[Tensor, Tensor]:
+        """Weights of both stages; stage 2 is uniform where attention is switched off."""
         u = torch.cat([*seen.blocks, seen.avail.float()], dim=1)  # (B, D + E)
         private = torch.ones_like(seen.avail[:, :1])
-        return self.gate1(u, torch.cat([private, seen.avail], dim=1)), self.gate2(u, seen.avail)
+        stage1 = self.gate1(u, torch.cat([private, seen.avail], dim=1))
+        if not self._attends:
+            return stage1, torch.full((len(u), *self.gate2._shape), 1 / len(seen.blocks), device=u.device)
+        return stage1, self.gate2(u, seen.avail)
 
-    def answer(self, batch: Batch, seen: Perception, gate1: Tensor, gate2: Tensor) -> dict[str, Tensor]:
-        """Logits as a function of the gate weights: whoever explains by them can also change them."""
-        h1 = self.mixture(batch.x[:, self.core], seen.blocks, gate1)  # (B, T, S)
-        h2 = attend(seen.blocks, gate2, self.scales)  # (B, T, D)
-        h = self.baskets(torch.cat([h2, h1], dim=-1))  # (B, T, D + S) -> (B, T, H)
-        logits: dict[str, Tensor] = self.towers(h)
-        return logits
+    def combine(self, x: Tensor, blocks: Sequence[Tensor], gate1: Tensor, gate2: Tensor) -> tuple[Tensor, Tensor]:
+        """What the gates let through: the mixed block h1 (B, T, S) and the attended experts h2 (B, T, D)."""
+        return self.mixture(x[:, self.core], blocks, gate1), attend(blocks, gate2, self.scales)
+
+    def decide(self, x: Tensor, h1: Tensor, h2: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Logits and the state (B, T, H) each was read from, with the slow states of x beside h1 and h2."""
+        cluster = self.clusters(x)[:, None].expand(-1, len(self.task_names), -1)
+        h = self.baskets(torch.cat([h2, h1, self.states(x), cluster], dim=-1))  # (B, T, D + S + 64) -> (B, T, H)
+        hidden: dict[int, Tensor] = {}
+        logits: dict[int, Tensor] = {}
+        for level in self.transfer.levels:
+            for task in level:
+                hidden[task] = self.transfer.receive(task, h[:, task], hidden, logits)
+            found = self.towers(torch.stack([hidden[task] for task in level], dim=1), level)
+            logits.update(zip(level, found, strict=True))
+        named = {name: logits[task] for task, name in enumerate(self.task_names)}
+        return named, torch.stack([hidden[task] for task in range(len(hidden))], dim=1)
+
+    def freeze_perception(self) -> None:
+        """Phase 2: experts, private experts, adapters and gates stay as they are, in evaluation mode, also reloaded."""
+        self.frozen.fill_(True)
+        for part in self._perceiving():
+            part.requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Teacher:
+        super().train(mode)
+        if self.frozen:
+            for part in self._perceiving():
+                part.eval()
+        return self
+
+    def _perceiving(self) -> Iterator[nn.Module]:
+        yield from (self.experts, self.defaults, self.gate1, self.gate2, self.mixture)
 
 
-def gate_entropy(output: TeacherOutput) -> Tensor:
-    """Mean entropy of stage 2 over rows and tasks [nats]. Scalar."""
-    return entropy(output.gate_stage2).mean()
+def _refreeze(model: nn.Module, keys: Any) -> None:
+    """A checkpoint of phase 2 comes back frozen."""
+    if isinstance(model, Teacher) and model.frozen:
+        model.freeze_perception()

@@ -1,6 +1,6 @@
-"""Towers: the per-task heads. All towers have the same widths, so they run as one batched network.
+"""Towers: the per-task heads. All towers have the same widths, so those of a level run as one batched network.
 
-Shapes: (B, T, H) -> {task: (B,) or (B, K)}. They return logits only; no activation, ever: cross-entropy on values
+Shapes: (B, t, H) -> {task: (B,) or (B, K)}. They return logits only; no activation, ever: cross-entropy on values
 that already passed a sigmoid has a floor of ln(1 + (C - 1)/e). Source: teacher.md section 10.
 """
 
@@ -25,13 +25,15 @@ class Towers(nn.Module):
         for width in hidden:
             parts += [TaskLinear(in_dim, width, own), TaskNorm(width, own), nn.SiLU(), nn.Dropout(dropout)]
             in_dim = width
-        self.body = nn.Sequential(*parts)
+        self.body = nn.ModuleList(parts)
         self.heads = nn.ModuleList(nn.Linear(in_dim, out) for out in outs)
 
-    def forward(self, h: Tensor) -> dict[str, Tensor]:
-        top = self.body(h)  # (B, T, hidden[-1])
-        logits = [head(top[:, k]).float() for k, head in enumerate(self.heads)]  # T x (B, out)
-        return {name: z if z.shape[1] > 1 else z[:, 0] for name, z in zip(self.names, logits, strict=True)}
+    def forward(self, h: Tensor, which: Sequence[int]) -> list[Tensor]:
+        """Logits of the tasks ``which``, whose states are h (B, len(which), H)."""
+        for part in self.body:
+            h = part(h, which) if isinstance(part, (TaskLinear, TaskNorm)) else part(h)
+        logits = [self.heads[task](h[:, k]).float() for k, task in enumerate(which)]  # t x (B, out)
+        return [z if z.shape[1] > 1 else z[:, 0] for z in logits]
 
 
 def activated(logit: Tensor, kind: str, mean: float, std: float) -> Tensor:

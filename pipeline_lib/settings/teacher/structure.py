@@ -1,4 +1,4 @@
-"""Between experts and logits: gates, hidden-state projections, baskets, transfer, towers. Source: teacher.md 6 to 10."""
+"""Between experts and logits: gates, states, baskets, transfer, towers. Source: teacher.md sections 6 to 10."""
 
 from __future__ import annotations
 
