@@ -21,9 +21,10 @@ import pyarrow.parquet as pq
 
 from pipeline_lib.errors import ContractError
 from pipeline_lib.features.columns import Column
+from pipeline_lib.features.diagram_files import DIAGRAMS
 from pipeline_lib.features.fit import fingerprint
 from pipeline_lib.features.inputs import FeatureInputs
-from pipeline_lib.features.items import item_names
+from pipeline_lib.features.items import described_items, item_names
 from pipeline_lib.features.matrix_files import rows_at
 from pipeline_lib.features.normalise import Moments, Scaling, normalise, scalings
 from pipeline_lib.features.part import EDGES, KEYS, MOMENTS, RAW, ROW, SEQUENCES, Recipe
@@ -53,10 +54,10 @@ def assemble(out: Out, recipe: Recipe, inputs: FeatureInputs, parts: Sequence[St
     scaling = scalings(moments, recipe.layout.columns, recipe.policy.min_std)
     seen = _stream(out, recipe, inputs.rows, parts, scaling)
     require_same_moments(recipe, moments, seen)
-    for name in (SEQUENCES, EDGES):
+    for name in (SEQUENCES, EDGES, *([DIAGRAMS] if recipe.diagrams else [])):
         _joined(out, name, inputs.rows, parts)
     items = [name for name, _ in item_names(inputs.categories, inputs.products)]
-    rechecks = recheck(recipe, inputs, lambda places: _rows_of(parts, places, recipe.names, items), threads)
+    rechecks = recheck(recipe, inputs, lambda places: _rows_of(recipe, parts, places, items), threads)
     body = {"rechecks": [asdict(one) for one in rechecks]}
     out.path(RECHECK).write_text(json.dumps(body, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     schema = _schema(recipe, inputs, scaling)
@@ -145,7 +146,7 @@ def _joined(out: Out, name: str, rows: pl.DataFrame, parts: Sequence[StageOutput
                 writer.write(file.read_row_group(group))
 
 
-def _rows_of(parts: Sequence[StageOutput], places: npt.NDArray[np.int64], names: list[str], items: list[str]) -> Made:
+def _rows_of(recipe: Recipe, parts: Sequence[StageOutput], places: npt.NDArray[np.int64], items: Sequence[str]) -> Made:
     """What the ranges hold of some rows, in the order asked for."""
     starts = np.concatenate([[0], np.cumsum([int(part.facts["rows"]) for part in parts])])
     owner = np.searchsorted(starts, places, side="right") - 1
@@ -155,7 +156,7 @@ def _rows_of(parts: Sequence[StageOutput], places: npt.NDArray[np.int64], names:
         near = [rows_at(parts[n].path(file), places[owner == n] - starts[n], columns) for n in np.unique(owner)]
         return pa.concat_tables(near).take(back)
 
-    return written_rows(names, items, table)
+    return written_rows(recipe, items, table)
 
 
 def _schema(recipe: Recipe, inputs: FeatureInputs, scaling: Sequence[Scaling]) -> dict[str, Any]:
@@ -166,7 +167,8 @@ def _schema(recipe: Recipe, inputs: FeatureInputs, scaling: Sequence[Scaling]) -
     top = fitted.arrays.get("mcc_multihot", {}).get("top", np.zeros(0, dtype=np.int64))
     facts = {
         "sequence": {"channels": [column.name for column in channels], "max_len": policy.sequence.max_len},
-        "items": [{"name": n, "kind": kind} for n, kind in item_names(inputs.categories, inputs.products)],
+        "diagrams": recipe.diagrams,
+        "items": described_items(inputs.categories, inputs.products),
         "mcc_vocab": [str(codes[int(idx)]) for idx in top],
         "dropped": [{"name": column.name, "group": group, "why": why} for group, column, why in dropped],
         "fitted_on": fingerprint(inputs.rows.filter(pl.col("split") == "train"), fitted.max_event_date),

@@ -19,6 +19,7 @@ from pipeline_lib.expectations.feature_profile import SUITE, feature_profile
 from pipeline_lib.features import leak_acks, leak_plots, leak_report
 from pipeline_lib.features import leak_inputs as inputs
 from pipeline_lib.features.check_worth import with_feature_checks
+from pipeline_lib.features.diagram_files import DIAGRAMS, require_diagrams
 from pipeline_lib.features.leak_inputs import KEYS
 from pipeline_lib.features.matrix_files import matrix_of
 from pipeline_lib.records import Finding
@@ -138,13 +139,16 @@ def frame_of(settings: Settings, ingest: StageOutput, labels: StageOutput, featu
     """Everything ``check_features`` judges.
 
     Raises:
-        ContractError: the feature tables do not hold the rows of split_assignment in its order.
+        ContractError: the feature tables do not hold the rows of split_assignment in its order, or a bar of the
+            diagrams is not one.
     """
     schema = json.loads(features.path("schema.json").read_bytes())
     names = [column["name"] for column in schema["columns"]]
     matrix, held = features.path("feature_matrix.parquet"), [n for n in names if n.startswith(inputs.HOLDING)]
     dates = inputs.dates_of(labels)
     rows = dates.select(KEYS)
+    if schema["diagrams"]:
+        require_diagrams(features.path(DIAGRAMS), schema["diagrams"], rows)
     raw = matrix_of(matrix, names, rows)
     table = pl.read_parquet(labels.path("label_table.parquet"))
     labelled = rows.join(table, on=KEYS, how="left", maintain_order="left")

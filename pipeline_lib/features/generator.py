@@ -52,6 +52,16 @@ def nothing_fitted(m: Material, made: Values) -> Arrays:
 
 
 @dataclass(frozen=True)
+class Ragged:
+    """A list of entries per row."""
+
+    offsets: npt.NDArray[np.int64]
+    """Entries of row r are [offsets[r], offsets[r + 1]) [R + 1]."""
+    values: npt.NDArray[np.float32]
+    """[entries, W]."""
+
+
+@dataclass(frozen=True)
 class Generator:
     columns: tuple[Column, ...]
     """In schema order."""
@@ -59,6 +69,8 @@ class Generator:
     """(rows' own data, fitted arrays, columns of the groups in ``after``) -> exactly the declared columns [R]."""
     fit: Callable[[Material, Values], Arrays] = field(default=nothing_fitted)
     """(train rows' data, their columns of the groups in ``after``) -> arrays. Raises GroupUnavailable."""
+    make_listed: Callable[[Material, Arrays, Values], tuple[Values, Ragged]] | None = None
+    """As ``make``, and a list per row besides, both in one pass; None: the group has columns alone."""
     after: tuple[str, ...] = ()
     """Groups whose columns ``fit`` and ``make`` read; one that is not built, or lost columns, gives fewer."""
     columns_of: Callable[[Arrays, Mapping[str, Column]], tuple[Column, ...]] | None = None

@@ -91,6 +91,14 @@ def item_names(categories: pl.DataFrame, products: Sequence[str]) -> list[tuple[
     ]
 
 
+def described_items(categories: pl.DataFrame, products: Sequence[str]) -> list[dict[str, str]]:
+    """Name and kind of every item of the graph, in its order; of a category the names of its two levels, too."""
+    above = categories.select(pl.col("mcc_idx").cast(pl.Int32), "l1", "l2")
+    levels = usable_categories(categories).join(above, on="mcc_idx", how="left", maintain_order="left")
+    own = {name: {"l1": l1, "l2": l2} for name, l1, l2 in levels.select("name", "l1", "l2").iter_rows()}
+    return [{"name": name, "kind": kind, **own.get(name, {})} for name, kind in item_names(categories, products)]
+
+
 def edge_scale(m: Material) -> float:
     """Mean ln1p count of the customer-category edges; 1 without any."""
     counts = m.category_use.sort("row_id", "mcc_idx")["n_year"].to_numpy()

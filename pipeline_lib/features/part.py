@@ -1,4 +1,4 @@
-"""One range of customers: their columns, sequences and edges, and what the scaler needs of their train rows.
+"""One range of customers: their columns, diagrams, sequences and edges, and what the scaler needs of their train rows.
 
 Every range is made and retried alone; ranges are put together in row order by ``assemble``.
 """
@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 from pipeline_lib.errors import ContractError
-from pipeline_lib.features.compute import compute
+from pipeline_lib.features.compute import Computed, compute
+from pipeline_lib.features.diagram_files import DIAGRAMS, described_diagrams, write_diagrams
 from pipeline_lib.features.fitted import Fitted
 from pipeline_lib.features.groups import Plan
 from pipeline_lib.features.inputs import FeatureInputs
@@ -46,8 +48,12 @@ class Recipe:
     def names(self) -> list[str]:
         return [column.name for _, column in self.layout.columns]
 
-    def columns(self, m: Material) -> npt.NDArray[np.float32]:
-        """[R, F] in schema order."""
+    @property
+    def diagrams(self) -> dict[str, dict[str, Any]]:
+        """The diagrams that every row has, as the schema describes them."""
+        return described_diagrams(self.layout, self.policy.topology)
+
+    def made(self, m: Material) -> Computed:
         return compute(self.plan, self.layout, self.fitted.arrays, m)
 
 
@@ -69,12 +75,14 @@ def make_part(out: Out, recipe: Recipe, inputs: FeatureInputs, threads: int) -> 
             policy.sequence.lookback_days,
             policy.sequence.max_len,
         )
-    matrix = recipe.columns(material)
-    write_matrix(out, RAW, rows.select(ROW), recipe.names, matrix)
+    made = recipe.made(material)
+    write_matrix(out, RAW, rows.select(ROW), recipe.names, made.features)
+    if recipe.diagrams:
+        write_diagrams(out.path(DIAGRAMS, rows=len(rows)), rows.select(KEYS), recipe.diagrams, made.lists)
     names = [name for name, _ in item_names(inputs.categories, inputs.products)]
     write_matrix(out, EDGES, rows.select(KEYS), names, edges(material, fitted.edge_scale))
-    Moments.of(matrix[scaled_by(rows)]).write(out.path(MOMENTS))
-    out.facts.update(rows=len(rows), steps=steps, features=matrix.shape[1], opened=list(inputs.opened))
+    Moments.of(made.features[scaled_by(rows)]).write(out.path(MOMENTS))
+    out.facts.update(rows=len(rows), steps=steps, features=made.features.shape[1], opened=list(inputs.opened))
 
 
 def scaled_by(rows: pl.DataFrame) -> npt.NDArray[np.bool_]:

@@ -1,8 +1,8 @@
 """Some rows made a second time, each alone and from a store of its own, compared bit for bit with what was written.
 
-One mechanism for four promises, for features, edges and sequences alike: rows are not time (L21), nothing is joined by
-position (L22), a customer does not depend on his batch (L23), and neither event nor product after a row's cutoff is
-there to be read, for the second store ends at it (L06).
+One mechanism for four promises, for features, edges, sequences and diagrams alike: rows are not time (L21), nothing
+is joined by position (L22), a customer does not depend on his batch (L23), and neither event nor product after a row's
+cutoff is there to be read, for the second store ends at it (L06).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import polars as pl
 import pyarrow as pa
 
 from pipeline_lib.errors import ContractError
+from pipeline_lib.features.diagram_files import DIAGRAMS, diagram_columns
 from pipeline_lib.features.inputs import FeatureInputs
 from pipeline_lib.features.items import edges, item_names
 from pipeline_lib.features.load import Opened, opened
@@ -51,8 +52,8 @@ class Made:
     """[n, F]."""
     edges: Matrix
     """[n, items]."""
-    sequences: Mapping[str, list[Matrix]]
-    """Column of ``STEPS`` -> the values of every row, steps after one another."""
+    lists: Mapping[str, list[Matrix]]
+    """Title of a column of sequences or diagrams -> the values of every row, steps or bars after one another."""
 
 
 def recheck(
@@ -73,15 +74,17 @@ def recheck(
     return tuple(_made_again(recipe, inputs, written, name, batches, threads) for name, batches in ways.items())
 
 
-def written_rows(names: Sequence[str], items: Sequence[str], table: Callable[[str, Sequence[str]], pa.Table]) -> Made:
+def written_rows(recipe: Recipe, items: Sequence[str], table: Callable[[str, Sequence[str]], pa.Table]) -> Made:
     """Rows as the ranges hold them.
 
     Args:
-        names: features in schema order; ``items``: columns of the edges.
+        items: columns of the edges.
         table: file and columns -> the rows.
     """
-    features, weights = (pl.DataFrame(table(file, own)).to_numpy() for file, own in ((RAW, names), (EDGES, items)))
-    return Made(features, weights, _values(table(SEQUENCES, STEPS)))
+    wide = ((RAW, recipe.names), (EDGES, items))
+    features, weights = (pl.DataFrame(table(file, own)).to_numpy() for file, own in wide)
+    lists, bars = _values(SEQUENCES, table(SEQUENCES, STEPS)), diagram_columns(recipe.diagrams)
+    return Made(features, weights, lists | _values(DIAGRAMS, table(DIAGRAMS, bars)) if bars else lists)
 
 
 def _made_again(
@@ -96,7 +99,7 @@ def _made_again(
     again = Made(
         np.concatenate([one.features for one in made]),
         np.concatenate([one.edges for one in made]),
-        {step: [values for one in made for values in one.sequences[step]] for step in STEPS},
+        {title: [values for one in made for values in one.lists[title]] for title in made[0].lists},
     )
     for row, what, found, expected in _differences(recipe, inputs, again, written(places)):
         key = inputs.rows.row(int(places[row]), named=True)
@@ -104,7 +107,8 @@ def _made_again(
             f"{what} of customer {key['customer_key']} at {key['cutoff_date']} is "
             f"{found} when made again ({name}), expected {expected} as in its range"
         )
-    return Recheck(name, len(places), again.features.shape[1] + again.edges.shape[1] + len(STEPS), 0.0, ())
+    columns = again.features.shape[1] + again.edges.shape[1] + len(again.lists)
+    return Recheck(name, len(places), columns, 0.0, ())
 
 
 def _differences(recipe: Recipe, inputs: FeatureInputs, a: Made, b: Made) -> Iterator[tuple[int, str, Any, Any]]:
@@ -114,9 +118,8 @@ def _differences(recipe: Recipe, inputs: FeatureInputs, a: Made, b: Made) -> Ite
     for titles, found, expected in ((names, a.features, b.features), (items, a.edges, b.edges)):
         for row, column in np.argwhere(~_same(found, expected))[:1]:
             yield int(row), titles[column], found[row, column], expected[row, column]
-    for step in STEPS:
-        for row, (own, other) in enumerate(zip(a.sequences[step], b.sequences[step], strict=True)):
-            what = f"{SEQUENCES}: column {step}"
+    for what in a.lists:
+        for row, (own, other) in enumerate(zip(a.lists[what], b.lists[what], strict=True)):
             if len(own) != len(other):
                 yield row, what, f"{len(own)} values", f"{len(other)} values"
             for place in np.flatnonzero(~_same(own, other))[:1] if len(own) == len(other) else ():
@@ -131,7 +134,12 @@ def _same(a: Matrix, b: Matrix) -> npt.NDArray[np.bool_]:
 def _make(recipe: Recipe, inputs: FeatureInputs, threads: int) -> Made:
     with opened(inputs, recipe.policy, threads) as data:
         material, steps = data.material(recipe.fitted.timed), _steps(recipe, data)
-    return Made(recipe.columns(material), edges(material, recipe.fitted.edge_scale), steps)
+    made = recipe.made(material)
+    bars = {
+        _title(DIAGRAMS, name): [part.reshape(-1) for part in np.split(own.values, own.offsets[1:-1])]
+        for name, own in made.lists.items()
+    }
+    return Made(made.features, edges(material, recipe.fitted.edge_scale), steps | bars)
 
 
 def _steps(recipe: Recipe, data: Opened) -> dict[str, list[Matrix]]:
@@ -139,11 +147,15 @@ def _steps(recipe: Recipe, data: Opened) -> dict[str, list[Matrix]]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / SEQUENCES
         write_sequences(path, rows, data.store, recipe.fitted, own.lookback_days, own.max_len)
-        return _values(rows_at(path, np.arange(len(rows)), STEPS))
+        return _values(SEQUENCES, rows_at(path, np.arange(len(rows)), STEPS))
 
 
-def _values(table: pa.Table) -> dict[str, list[Matrix]]:
+def _values(file: str, table: pa.Table) -> dict[str, list[Matrix]]:
     return {
-        step: [np.atleast_1d(np.asarray(value, dtype=np.float32)) for value in table[step].to_pylist()]
-        for step in STEPS
+        _title(file, name): [np.atleast_1d(np.asarray(value, dtype=np.float32)) for value in table[name].to_pylist()]
+        for name in table.column_names
     }
+
+
+def _title(file: str, column: str) -> str:
+    return f"{file}: column {column}"

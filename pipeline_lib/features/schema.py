@@ -21,8 +21,8 @@ from pipeline_lib.features.layout import Settled
 from pipeline_lib.features.normalise import SCALED, Scaling
 from pipeline_lib.settings.features import Features
 
-VERSION = 2
-STRUCTURE = ("schema_version", "columns", "groups", "blocks", "aliases", "sequence", "items")
+VERSION = 3
+STRUCTURE = ("schema_version", "columns", "groups", "blocks", "aliases", "sequence", "diagrams", "items")
 FITTED_NUMBERS = ("mean", "std", "fill")
 
 
@@ -39,7 +39,8 @@ def schema_of(
     Args:
         groups: the columns of every group in schema order, those of ``log_copies`` too.
         scalings: one per column.
-        facts: what only the run knows: ``sequence``, ``items``, ``fitted_on``, ``dropped``, ``mcc_vocab``.
+        facts: what only the run knows: ``sequence``, ``diagrams``, ``items``, ``fitted_on``, ``dropped``,
+            ``mcc_vocab``.
     """
     columns = _columns(policy, generators, groups, scalings)
     names = {column["name"] for column in columns}

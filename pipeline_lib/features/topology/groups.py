@@ -13,12 +13,12 @@ from typing import Literal
 import numpy as np
 
 from pipeline_lib.features.columns import EVENT, SNAPSHOT, Column, Floats, Values, event_type
-from pipeline_lib.features.generator import Arrays, Generator, GroupUnavailable, Shape
+from pipeline_lib.features.generator import Arrays, Generator, GroupUnavailable, Ragged, Shape
 from pipeline_lib.features.material import Material
 from pipeline_lib.features.series.blocks import in_blocks, joined, stream_of
 from pipeline_lib.features.stream import Stream, Window
 from pipeline_lib.features.topology import phase
-from pipeline_lib.features.topology.cloud import Ints, Singles, fit_scales
+from pipeline_lib.features.topology.cloud import Ints, fit_scales
 from pipeline_lib.features.topology.cohorts import activity_cuts, levels, medians
 from pipeline_lib.features.topology.diagrams import KEYS, Diagrams, raw_diagrams
 from pipeline_lib.settings.feature_groups.topology import Span
@@ -66,12 +66,16 @@ def phase_transition(shape: Shape, policy: Features) -> Generator:
     return Generator(columns, make, fit, backend="ripser")
 
 
-def diagrams(m: Material, learnt: Arrays, policy: Features, name: Name) -> tuple[Ints, Singles]:
-    """Bars of every row for the teacher: offsets [R + 1] and (birth, death, dimension) [K, 3]."""
+def diagrams(m: Material, learnt: Arrays, policy: Features, name: Name) -> tuple[Values, Ragged]:
+    """The 24 columns, and for the teacher the bars (birth, death, dimension) [K, 3] of every row."""
     span = policy.topology.span(name)
-    parts = [found.listed(span.max_bars) for _, found in blocks(m, learnt, policy, name)]
+    values, parts = [], []
+    for own, found in blocks(m, learnt, policy, name):
+        values.append(own)
+        parts.append(found.listed(span.max_bars))
     counts = np.concatenate([np.diff(offsets) for offsets, _ in parts])
-    return np.concatenate([[0], np.cumsum(counts)]), np.concatenate([bars for _, bars in parts])
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    return joined(values), Ragged(offsets, np.concatenate([bars for _, bars in parts]))
 
 
 def blocks(m: Material, learnt: Arrays, policy: Features, name: Name) -> Iterator[tuple[Values, Diagrams]]:
@@ -110,7 +114,14 @@ def _tda(name: Name, policy: Features) -> Generator:
         copies = _copies(name, learnt["cohort_median"])
         return tuple(column for column in _columns(name, span) if column.name not in copies)
 
-    return Generator(_columns(name, span), make, fit, columns_of=kept, backend="ripser")
+    return Generator(
+        _columns(name, span),
+        make,
+        fit,
+        make_listed=lambda m, learnt, made: diagrams(m, learnt, policy, name),
+        columns_of=kept,
+        backend="ripser",
+    )
 
 
 def _columns(name: Name, span: Span) -> tuple[Column, ...]:

@@ -105,7 +105,9 @@ def test_a_row_alone_equals_the_row_in_its_range(bank):
     for place in range(3, len(inputs.rows), len(inputs.rows) // 4):
         with opened(inputs.at(inputs.rows[place]), recipe.policy, 1) as data:
             alone = data.material(timed=True)
-        assert np.array_equal(recipe.columns(alone), written[place].select(recipe.names).to_numpy(), equal_nan=True)
+        assert np.array_equal(
+            recipe.made(alone).features, written[place].select(recipe.names).to_numpy(), equal_nan=True
+        )
         assert np.array_equal(edges(alone, recipe.fitted.edge_scale)[0], graph[place])
 
 
@@ -115,7 +117,7 @@ def test_rows_picked_from_a_batch_keep_their_own_data(bank):
     with opened(inputs, recipe.policy, 1) as data:
         batch = data.material(timed=True)
     order = np.random.default_rng(5).permutation(len(batch))[:100]
-    assert np.array_equal(recipe.columns(batch.at(order)), recipe.columns(batch)[order], equal_nan=True)
+    assert np.array_equal(recipe.made(batch.at(order)).features, recipe.made(batch).features[order], equal_nan=True)
 
 
 def test_ranges_of_any_size_give_the_same_tables(bank, rebuilt):

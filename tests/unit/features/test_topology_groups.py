@@ -35,9 +35,9 @@ def test_five_equal_events_have_a_diagram_without_bars():
 
 def test_train_deaths_end_at_1_for_95_of_100():
     generator, learnt = fitted("tda_long")
-    _, bars = groups.diagrams(bank(), learnt, policy(), "long")
     # The infinite bar of every row repeats its longest finite one; without it 5 % of the deaths exceed the scale.
-    offsets, _ = groups.diagrams(bank(), learnt, policy(), "long")
+    _, found = groups.diagrams(bank(), learnt, policy(), "long")
+    offsets, bars = found.offsets, found.values
     keep = np.ones(len(bars), dtype=bool)
     keep[offsets[:-1][np.diff(offsets) > 0]] = False
     parts = bars[keep & (bars[:, 2] == 0)]
