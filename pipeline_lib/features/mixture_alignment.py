@@ -2,7 +2,13 @@
 
 New components take the number of the nearest old one, by the Hungarian method on standardised means, so that
 "cluster 7" stays what drift readings and rules know by that number. Source: features.md 3 (refit policy).
-The weekly fit does not call it yet: the numbers of a new version are its own.
+
+The weekly fit does not call it, on purpose. The numbers of a week would hang on which earlier weeks were finished when
+it ran: a week filled in later would be the nearest earlier one of all that follow, and repeating those would give other
+bytes. Weeks may be run in any order and repeated; that wins. Numbers therefore belong to a fit and travel with its
+artefacts, and whoever compares two weeks (a drift reading, a rule) aligns their fits when it reads them: both lie in
+the stages' ``fitted.safetensors``. Hidden states need none of this: priors that are the same every week hold each
+state at its meaning (``hmm.em.matched``).
 """
 
 from __future__ import annotations
