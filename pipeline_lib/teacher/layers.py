@@ -36,7 +36,8 @@ class TaskLinear(nn.Module):
         weight, bias = self._of_tasks(only)  # (T, D_in, D_out), (T, D_out)
         if x.dim() == 2:  # one input for all tasks: their weights side by side are one wide product
             wide = weight.transpose(0, 1).flatten(1)  # (D_in, T * D_out)
-            return torch.addmm(bias.flatten(), x, wide).unflatten(1, bias.shape)
+            rows: Tensor = torch.addmm(bias.flatten(), x, wide).unflatten(1, bias.shape)
+            return rows
         return torch.baddbmm(bias[:, None], x.transpose(0, 1), weight).transpose(0, 1)  # (B, T, D_out)
 
     def _of_tasks(self, only: Sequence[int] | None) -> tuple[Tensor, Tensor]:

@@ -32,6 +32,8 @@ class Fields:
     """Number -> upper bounds of its bins but the last, ascending [the column's unit]."""
     moments: Mapping[str, tuple[float, float, float]]
     """Number -> scale of asinh [the column's unit], mean and standard deviation after it."""
+    ranges: Mapping[str, Reals]
+    """Number -> least and greatest train value [the column's unit]."""
 
     @property
     def sizes(self) -> list[int]:
@@ -42,12 +44,22 @@ class Fields:
     def numbers(self) -> int:
         return len(self.edges)
 
+    def knots(self) -> list[Reals]:
+        """Each number's train range cut at its edges, on the scale of z, ascending: P + 1 ends of P bins."""
+        ends = {name: np.unique(np.concatenate([self.ranges[name], own])) for name, own in self.edges.items()}
+        return [self._standard(name, own) for name, own in ends.items()]
+
+    def _standard(self, name: str, column: Column) -> Reals:
+        scale, mean, std = self.moments[name]
+        found: Reals = (np.arcsinh(column.astype(np.float64) / scale) - mean) / std
+        return found
+
     def encode(self, columns: Mapping[str, Column]) -> tuple[Ids, NDArray[np.float32]]:
         """Ids into one table of ``sum(sizes)`` rows (N, F), and standardised numbers (N, V)."""
         ids = [_rank(known, columns[name]) for name, known in self.values.items()]
         ids += [np.searchsorted(edges, columns[name], side="left") for name, edges in self.edges.items()]
         offsets = np.concatenate([[0], np.cumsum(self.sizes)[:-1]]).astype(np.int64)
-        z = [(np.arcsinh(columns[n].astype(float) / s) - mean) / std for n, (s, mean, std) in self.moments.items()]
+        z = [self._standard(name, columns[name]) for name in self.moments]
         count = len(ids[0])
         reals = np.stack(z, axis=1) if z else np.empty((count, 0))
         return np.stack(ids, axis=1) + offsets, reals.astype(np.float32)
@@ -59,6 +71,7 @@ def learn(train: Mapping[str, Column], categories: Sequence[str], numbers: Seque
         values={name: np.unique(train[name]) for name in categories},
         edges={name: edges(train[name].astype(float), bins) for name in numbers},
         moments={name: _moments(train[name].astype(float)) for name in numbers},
+        ranges={name: np.array([train[name].min(), train[name].max()], dtype=float) for name in numbers},
     )
 
 

@@ -1,9 +1,10 @@
 """A table's row as one vector: all ids in one gather, numbers beside their bins.
 
-    x = [concat_f table[id_f], z, piecewise(z)]          (B, F) int, (B, V) -> (B, F d + V + P)
+    x = [concat_f table[id_f], z, piecewise(z)]          piecewise is optional
 
-One table for all fields: ids carry their field's offset (``bins.Fields.encode``), so F small gathers are one. Each
-field's rows start as ``nn.Embedding`` of that field alone would with the standard deviation ``std``.
+One table for all fields: ids carry their field's offset (``bins.Fields.encode``), so F small gathers are one.
+``index_select`` and not ``F.embedding``: on CPU the backward of the latter takes four times as long (40,000 ids of
+8 numbers: 2.1 against 0.55 ms, one core).
 """
 
 from __future__ import annotations
@@ -12,19 +13,22 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from pipeline_lib.teacher.classic.piecewise import PiecewiseLinear
 
 
 class FieldLayer(nn.Module):
-    """(B, F) and (B, V) -> (B, width). ``width`` = F d + V."""
+    """(B, F) and (B, V) -> (B, width). ``width`` = F d + V, and V d more with ``piecewise``."""
 
-    def __init__(self, sizes: Sequence[int], numbers: int, dim: int, std: float, dropout: float = 0.0) -> None:
+    def __init__(
+        self, sizes: Sequence[int], numbers: int, dim: int, std: float, piecewise: PiecewiseLinear | None = None
+    ) -> None:
         super().__init__()
         self.table = nn.Parameter(torch.randn(sum(sizes), dim) * std)
-        self.drop = nn.Dropout(dropout)
-        self.width = len(sizes) * dim + numbers
+        self.piecewise = piecewise
+        self.width = len(sizes) * dim + numbers + (piecewise.width if piecewise else 0)
 
     def forward(self, ids: Tensor, numbers: Tensor) -> Tensor:
-        embedded = F.embedding(ids, self.table).flatten(1)  # (B, F d)
-        out: Tensor = self.drop(torch.cat([embedded, numbers], dim=1))
-        return out
+        embedded = self.table.index_select(0, ids.flatten()).view(len(ids), -1)  # (B, F d)
+        parts = [embedded, numbers] + ([self.piecewise(numbers)] if self.piecewise else [])
+        return torch.cat(parts, dim=1)

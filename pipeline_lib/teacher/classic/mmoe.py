@@ -33,10 +33,10 @@ class MMoE(nn.Module):
 
     def gate_weights(self, x: Tensor) -> Tensor:
         """(B, D) -> (B, T, E), rows sum to 1."""
-        weights: Tensor = self.gates(x).float().softmax(-1)
+        weights: Tensor = self.gates(x).softmax(-1)
         return weights
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        mixed = self.gate_weights(x) @ self.experts(x).float()  # (B, T, E) @ (B, E, H) -> (B, T, H)
+        mixed = self.gate_weights(x) @ self.experts(x)  # (B, T, E) @ (B, E, H) -> (B, T, H)
         logits: dict[str, Tensor] = self.heads(mixed)
         return logits

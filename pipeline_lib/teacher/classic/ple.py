@@ -26,6 +26,8 @@ from pipeline_lib.teacher.layers import TaskLinear
 class Extraction(nn.Module):
     """One level. (B, D) or (B, S, D) -> (B, S, H), at the last level (B, T, H)."""
 
+    streams: Tensor
+
     def __init__(
         self, in_dim: int, hidden: Sequence[int], tasks: int, own: int, shared: int, last: bool, dropout: float
     ) -> None:
@@ -39,20 +41,25 @@ class Extraction(nn.Module):
 
     def gate_weights(self, h: Tensor) -> Tensor:
         """Task gates. (B, D) or (B, S, D) -> (B, T, m + s), rows sum to 1; own experts come first."""
-        weights: Tensor = self.gates(h if h.dim() == 2 else h[:, :-1]).float().softmax(-1)
+        weights: Tensor = self.gates(h if h.dim() == 2 else h[:, :-1]).softmax(-1)
         return weights
 
     def forward(self, h: Tensor) -> Tensor:
         rows = h if h.dim() == 2 or self._plain else h[:, self.streams]  # (B, T m + s, D)
-        f = self.experts(rows).float()  # (B, T m + s, H)
+        f = self.experts(rows)  # (B, T m + s, H)
         split = self._tasks * self._own
         own, shared = f[:, :split].unflatten(1, (self._tasks, self._own)), f[:, split:]
         g = self.gate_weights(h)
-        mixed = (g[:, :, : self._own, None] * own).sum(2) + g[:, :, self._own :] @ shared  # (B, T, H)
+        mixed: Tensor = (g[:, :, : self._own, None] * own).sum(2) + _mix(g[:, :, self._own :], shared)  # (B, T, H)
         if self.shared_gate is None:
             return mixed
-        everything = self.shared_gate(h if h.dim() == 2 else h[:, -1]).float().softmax(-1)  # (B, T m + s)
-        return torch.cat([mixed, everything[:, None] @ f], dim=1)  # (B, T + 1, H)
+        everything = self.shared_gate(h if h.dim() == 2 else h[:, -1]).softmax(-1)  # (B, T m + s)
+        return torch.cat([mixed, (everything[..., None] * f).sum(1, keepdim=True)], dim=1)  # (B, T + 1, H)
+
+
+def _mix(weights: Tensor, experts: Tensor) -> Tensor:
+    """(B, T, s) and (B, s, H) -> (B, T, H). B products of one row are slow: one expert is a plain product."""
+    return weights * experts if experts.shape[1] == 1 else weights @ experts
 
 
 class PLE(nn.Module):
