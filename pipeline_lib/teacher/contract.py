@@ -15,7 +15,7 @@ from pipeline_lib.settings.tasks import Tasks
 
 CORE = "core"
 MODES = ("journey", "lifecycle", "behavior")
-RAW_BLOCK, MASK_BLOCK = "x_raw", "mask"
+RAW_BLOCK, MASK_BLOCK, HYPERBOLIC_BLOCK = "x_raw", "mask", "hyper_emb"
 Range = tuple[int, int]
 
 
@@ -73,12 +73,13 @@ class Inputs:
         """From ``schema.json``: columns, groups, roles, sequence, items and diagrams.
 
         Raises:
-            SchemaError: the groups do not tile the columns.
+            SchemaError: the groups do not tile the columns, or hyperbolic ones are not declared as tangent vectors.
             SettingsError: a core group that no schema has.
         """
         every = [_group(g) for g in schema["groups"]]
         groups = tuple(g for g in every if g.end > g.start)
         _require_tiling(groups, len(schema["columns"]))
+        _require_tangent(groups, schema.get("blocks", []))
         sequence, roles = schema["sequence"], schema["roles"]
         return cls(
             schema_hash=str(schema["schema_hash"]),
@@ -217,3 +218,10 @@ def _require_tiling(groups: Sequence[Group], columns: int) -> None:
         at = group.end
     if at != columns:
         raise SchemaError(f"schema.json: groups end at column {at}, but there are {columns} columns")
+
+
+def _require_tangent(groups: Sequence[Group], blocks: Sequence[Mapping[str, Any]]) -> None:
+    """A linear map may read tangent vectors, never coordinates of the ball."""
+    space = next((block.get("hyper_space") for block in blocks if block["name"] == HYPERBOLIC_BLOCK), None)
+    if space != "tangent" and any(group.block == HYPERBOLIC_BLOCK for group in groups):
+        raise SchemaError(f"schema.json: block {HYPERBOLIC_BLOCK}: hyper_space is {space}, expected tangent")

@@ -29,7 +29,13 @@ def unfed(names: Sequence[str], inputs: Inputs, architecture: Architecture) -> d
 
 def build_experts(names: Sequence[str], inputs: Inputs, architecture: Architecture) -> nn.ModuleDict:
     """Name -> expert, in the given order."""
-    return nn.ModuleDict({name: _module(name).build(inputs, getattr(architecture, name)) for name in names})
+    return nn.ModuleDict({name: _build(name, inputs, architecture) for name in names})
+
+
+def _build(name: str, inputs: Inputs, architecture: Architecture) -> Expert:
+    expert: Expert = _module(name).build(inputs, getattr(architecture, name))
+    expert.bit = dict(inputs.available).get(name)
+    return expert
 
 
 def _module(name: str) -> Any:

@@ -7,12 +7,13 @@ like with like. Source: teacher.md section 5, common rules.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
+from pipeline_lib.teacher.contract import Group
 from pipeline_lib.teacher.frame import Batch, Frame
 
 
@@ -29,13 +30,19 @@ class Expert(nn.Module, ABC):
     """A feature extractor with a name. ``out_dim`` is the width d of what it returns."""
 
     out_dim: int
+    bit: int | None = None
+    """Column of x that says which rows have this expert's input; None: the schema has none, the data say it."""
 
     @abstractmethod
     def forward(self, batch: Batch) -> ExpertOut:
         """(B, ...) -> (B, d); finite for every row, also for rows without this expert's input."""
 
     def available(self, batch: Batch) -> Tensor:
-        """Rows that have this expert's input. (B,) bool; the tables of x are never missing."""
+        """Rows that have this expert's input, by the features stage's own bit where it gives one. (B,) bool."""
+        return self.fed(batch) if self.bit is None else batch.x[:, self.bit] > 0.5
+
+    def fed(self, batch: Batch) -> Tensor:
+        """The same from the data alone. (B,) bool; the tables of x are never missing."""
         return torch.ones(len(batch.x), dtype=torch.bool, device=batch.x.device)
 
     def fit_structure(self, frame: Frame, rows: Tensor) -> None:
@@ -43,6 +50,11 @@ class Expert(nn.Module, ABC):
 
     def set_progress(self, share: float) -> None:
         """Told before every step how much of phase 1 is done [0..1]; for weights that rise over training."""
+
+
+def columns_in(groups: Iterable[Group]) -> tuple[int, ...]:
+    """Columns of some groups, in their order."""
+    return tuple(i for group in groups for i in range(group.start, group.end))
 
 
 class Columns(nn.Module):
@@ -53,9 +65,10 @@ class Columns(nn.Module):
     def __init__(self, columns: Sequence[int]) -> None:
         super().__init__()
         self.width = len(columns)
-        whole = list(columns) == list(range(columns[0], columns[0] + len(columns)))
-        self._range = (columns[0], columns[0] + len(columns)) if whole else None
-        self.register_buffer("at", torch.tensor(list(columns)), persistent=False)
+        first = columns[0] if columns else 0
+        whole = list(columns) == list(range(first, first + len(columns)))
+        self._range = (first, first + len(columns)) if whole else None
+        self.register_buffer("at", torch.tensor(list(columns), dtype=torch.long), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         return x[:, slice(*self._range)] if self._range else x[:, self.at]

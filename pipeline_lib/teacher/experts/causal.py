@@ -15,20 +15,32 @@ compressor cannot shrink z instead. The diagonal is held at 0. Source: teacher.m
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
-from pipeline_lib.settings import teacher as settings
+from pipeline_lib.settings.teacher import experts as settings
 from pipeline_lib.teacher.contract import Inputs
-from pipeline_lib.teacher.experts.base import Expert, ExpertOut
+from pipeline_lib.teacher.experts.base import Columns, Expert, ExpertOut
 from pipeline_lib.teacher.frame import Batch
 from pipeline_lib.teacher.layers import in_float32, mlp
+
+
+def lacks(inputs: Inputs, options: settings.Causal) -> str | None:
+    return None if inputs.columns_of("causal") else "no feature group is routed to it"
 
 
 def build(inputs: Inputs, options: settings.Causal) -> Causal:
     weights = (options.acyclicity, options.sparsity, options.reconstruction)
     return Causal(
-        inputs.columns, options.latent, options.hidden, options.out_dim, options.dropout, options.edge_init, weights
+        inputs.columns_of("causal"),
+        options.latent,
+        options.hidden,
+        options.out_dim,
+        options.dropout,
+        options.edge_init,
+        weights,
     )
 
 
@@ -37,7 +49,7 @@ class Causal(Expert):
 
     def __init__(
         self,
-        in_dim: int,
+        columns: Sequence[int],
         latent: int,
         hidden: int,
         out_dim: int,
@@ -47,8 +59,9 @@ class Causal(Expert):
     ) -> None:
         super().__init__()
         self.out_dim = out_dim
+        self.read_x = Columns(columns)
         self._weights = weights
-        self.compress = nn.Sequential(*mlp(in_dim, [hidden], dropout), nn.Linear(hidden, latent))
+        self.compress = nn.Sequential(*mlp(self.read_x.width, [hidden], dropout), nn.Linear(hidden, latent))
         self.edges_raw = nn.Parameter(torch.randn(latent, latent) * edge_init)
         self.register_buffer("off_diagonal", 1 - torch.eye(latent), persistent=False)
         self.level = nn.LayerNorm(latent)
@@ -61,7 +74,7 @@ class Causal(Expert):
         return self.edges_raw * self.off_diagonal
 
     def forward(self, batch: Batch) -> ExpertOut:
-        z = self.level(self.compress(batch.x))  # (B, d)
+        z = self.level(self.compress(self.read_x(batch.x)))  # (B, d)
         with in_float32(batch.x.device):
             level, w = z.float(), self.edges
             aux = structure_loss(level.detach(), w, *self._weights)

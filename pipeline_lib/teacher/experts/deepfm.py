@@ -19,19 +19,32 @@ import torch
 from torch import Tensor, nn
 
 from pipeline_lib.errors import SchemaError
-from pipeline_lib.settings import teacher as settings
-from pipeline_lib.teacher.contract import Inputs
+from pipeline_lib.settings.teacher import experts as settings
+from pipeline_lib.teacher.contract import RAW_BLOCK, Group, Inputs
 from pipeline_lib.teacher.experts.base import Expert, ExpertOut
 from pipeline_lib.teacher.frame import Batch
 from pipeline_lib.teacher.layers import in_float32, mlp
 
 
+def fields_of(inputs: Inputs) -> list[Group]:
+    """The groups routed here and those of block x_raw, in the order of x."""
+    read = inputs.reads("deepfm")
+    return [group for group in inputs.groups if group in read or group.block == RAW_BLOCK]
+
+
+def lacks(inputs: Inputs, options: settings.DeepFM) -> str | None:
+    found = fields_of(inputs)
+    return None if len(found) > 1 else f"crosses need two feature groups, found {[group.name for group in found]}"
+
+
 def build(inputs: Inputs, options: settings.DeepFM) -> DeepFM:
-    ranges = [(start, end) for _, start, end in inputs.fields]
+    ranges = [(group.start, group.end) for group in fields_of(inputs)]
     return DeepFM(ranges, options.field_dim, options.hidden, options.out_dim, options.dropout)
 
 
 class DeepFM(Expert):
+    """``ranges`` are the fields' columns [start, end) of x; between them may lie columns that are not read."""
+
     def __init__(
         self, ranges: Sequence[tuple[int, int]], field_dim: int, hidden: Sequence[int], out_dim: int, dropout: float
     ) -> None:
@@ -39,17 +52,17 @@ class DeepFM(Expert):
         if len(ranges) < 2:
             raise SchemaError(f"DeepFM crosses fields and needs two feature groups, found {len(ranges)}")
         self.out_dim = out_dim
-        self._widths = [end - start for start, end in ranges]
-        self.embed = nn.ModuleList(nn.Linear(width, field_dim) for width in self._widths)
+        self._ranges = tuple(ranges)
+        self.embed = nn.ModuleList(nn.Linear(end - start, field_dim) for start, end in ranges)
         self.deep = mlp(field_dim * len(ranges), hidden, dropout)
         self.join = nn.Linear(field_dim + hidden[-1], out_dim)
         self.norm = nn.LayerNorm(out_dim)
 
     def forward(self, batch: Batch) -> ExpertOut:
-        parts = batch.x.split(self._widths, dim=1)
+        parts = [batch.x[:, start:end] for start, end in self._ranges]
         fields = torch.stack([e(x) for e, x in zip(self.embed, parts, strict=True)], dim=1)  # (B, n, k)
         with in_float32(batch.x.device):
-            crosses = pairwise(fields.float()) / len(self._widths)  # (B, k)
+            crosses = pairwise(fields.float()) / len(self._ranges)  # (B, k)
         deep = self.deep(fields.flatten(1))  # (B, n*k) -> (B, hidden[-1])
         return ExpertOut(self.norm(self.join(torch.cat([crosses.to(deep.dtype), deep], dim=1))))  # (B, out_dim)
 

@@ -18,13 +18,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from pipeline_lib.settings import teacher as settings
+from pipeline_lib.settings.teacher import experts as settings
 from pipeline_lib.teacher.contract import Inputs
 from pipeline_lib.teacher.experts.base import Expert, ExpertOut
 from pipeline_lib.teacher.frame import Batch
 from pipeline_lib.teacher.seq.liquid import ClosedFormCell
 from pipeline_lib.teacher.seq.patch import PatchEncoder
 from pipeline_lib.teacher.seq.scan import SelectiveScan
+
+
+def lacks(inputs: Inputs, options: settings.Temporal) -> str | None:
+    return None if inputs.channels and inputs.max_steps else "the source has no event sequence"
 
 
 def build(inputs: Inputs, options: settings.Temporal) -> Temporal:
@@ -61,5 +65,5 @@ class Temporal(Expert):
         mixed = torch.stack([p(z) for p, z in zip(self.project, views, strict=True)], dim=1)  # (B, 3, out_dim)
         return ExpertOut(self.norm((weights[..., None] * mixed).sum(1)))  # (B, out_dim)
 
-    def available(self, batch: Batch) -> Tensor:
+    def fed(self, batch: Batch) -> Tensor:
         return batch.length > 0

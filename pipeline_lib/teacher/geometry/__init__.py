@@ -1,0 +1,1 @@
+"""Spaces and shapes that experts compute in: the Poincare ball, sets of points, directed graphs."""
