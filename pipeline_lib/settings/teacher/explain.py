@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline_lib.settings.base import Section
 
@@ -16,7 +16,7 @@ class Faithfulness(Section):
     """Rows of part fidelity that are measured, newest keys first."""
     min_correlation: float = Field(ge=0, le=1)
     min_tasks: int = Field(ge=1)
-    """Tasks that must reach it, of those that are active."""
+    """Tasks that must reach it; all of them where fewer are active."""
 
 
 class Attribution(Section):
@@ -24,7 +24,8 @@ class Attribution(Section):
 
     enabled: bool
     hidden: int = Field(ge=2)
-    weight: float = Field(gt=0)
+    epochs: int = Field(ge=1)
+    """Passes over part fit, after the teacher is trained: the teacher cannot be touched."""
     rate: float = Field(gt=0)
     mean_decay: float = Field(gt=0, lt=1)
     """Decay of the running mean that is taken off the target, per batch."""
@@ -35,8 +36,8 @@ class Attribution(Section):
     noise_sigma: float = Field(gt=0)
     min_noise_spearman: float = Field(ge=0, le=1)
     min_target_spearman: float = Field(ge=0, le=1)
-    top: int = Field(ge=1)
-    """Columns written per row, those with the largest magnitude."""
+    top: int = Field(ge=5, le=10)
+    """Columns written per row, those with the largest magnitude. Source: audit.md 5.6, ``top_features``."""
 
 
 class OutOfDistribution(Section):
@@ -44,8 +45,20 @@ class OutOfDistribution(Section):
 
     false_positive_rate: float = Field(gt=0, lt=1)
     tolerance: float = Field(gt=0, lt=1)
-    """How far the rate on held-out rows may be from it."""
+    """How far the rate on held-out rows may be from it, beyond what the number of rows explains."""
+    override_rate: float = Field(gt=0, lt=1)
+    """Rate of the second, farther threshold, beyond which serving leaves the model. Source: serving.md 4."""
     covariance: Literal["full", "diagonal"]
+    probe_rows: int = Field(ge=20)
+    """Rows of part fidelity from which the synthetic probes are made."""
+    min_probe_rate: float = Field(ge=0, le=1)
+    """Share of the impossible probes that must be flagged."""
+
+    @model_validator(mode="after")
+    def _farther(self) -> OutOfDistribution:
+        if self.override_rate > self.false_positive_rate:
+            raise ValueError(f"override_rate {self.override_rate} exceeds the rate {self.false_positive_rate}")
+        return self
 
 
 class SparseCodes(Section):
