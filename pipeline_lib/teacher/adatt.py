@@ -31,10 +31,11 @@ _LEAST_NORM = 1e-8  # a gradient below it has no direction
 
 @dataclass(frozen=True)
 class Rule:
-    """When to measure and how far to act on it. Epochs count finished ones; the rest as in the settings."""
+    """When and where to measure, and how far to act on it. Epochs count finished ones; the rest as in the settings."""
 
     enabled: bool
     measure: bool
+    space: str
     every_steps: int
     warmup_epochs: int
     freeze_epoch: int
@@ -77,6 +78,11 @@ class AdaTT(nn.Module):
         self.register_buffer("count", torch.zeros(len(names), len(names), dtype=torch.long))
         self.register_buffer("epoch", torch.zeros((), dtype=torch.long))
         self.register_buffer("frozen", torch.zeros((), dtype=torch.bool))
+
+    @property
+    def space(self) -> str:
+        """What ``measure`` should be given: the shared experts' ``parameters``, or their outputs, ``features``."""
+        return self.rule.space
 
     def due(self, step: int) -> bool:
         """Whether to ``measure`` at this step: in warm-up too, or the first transfer would act on an empty A."""

@@ -6,42 +6,29 @@ their own gradients, and the weights of the losses are in the groups already. Of
 Source: teacher.md section 13.
 
 UPGrad, CAGrad and Nash-MTL need the K x K Gram matrix only, K <= 3, where their convex programmes are solved exactly
-face by face (Nash: by Newton); the solvers that libraries use for them in general are under the GPL.
+face by face (Nash: by Newton); the solvers that libraries use for the general case are under the GPL.
 Gradients that vanish take no part.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from itertools import combinations
 
 import torch
 from torch import Tensor
 
 from pipeline_lib.errors import SettingsError
-from pipeline_lib.teacher.contract import TaskSpec
 from pipeline_lib.teacher.layers import in_float32
 
 _CAGRAD_RADIUS = 0.4  # c of the paper's multi-task experiments
 _RIDGE = 1e-9  # of the mean diagonal: keeps collinear gradients solvable
 
 
-def due(step: int, every: int) -> bool:
-    """Whether a step is reconciled: a function of the step alone, so that nothing has to run for it to advance."""
-    return step % every == 0
-
-
-def by_kind(tasks: Sequence[TaskSpec], parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Kind of task -> sum of its weighted losses; kinds that are absent are left out."""
-    found: dict[str, list[Tensor]] = {}
-    for task in tasks:
-        if task.name in parts:
-            found.setdefault(task.kind, []).append(parts[task.name])
-    return {kind: torch.stack(losses).sum() for kind, losses in found.items()}
-
-
 def reconciled(groups: Mapping[str, Tensor], shared: Tensor, method: str, generator: torch.Generator) -> Tensor:
     """Gradient for ``shared`` (B, D), a leaf the groups' losses were computed from. -> (B, D) float32.
+
+    ``groups`` are the weighted losses, summed by kind of task.
 
     Graphs are kept, so that the caller can still go backward for everything downstream. Weights are scaled to the
     sum of the groups, not their mean, so that a method changes the direction and not the learning rate.

@@ -18,7 +18,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline_lib.errors import ContractError, SettingsError
-from pipeline_lib.settings.teacher import training as policies
 from pipeline_lib.teacher.contract import TaskSpec
 from pipeline_lib.teacher.layers import in_float32
 
@@ -32,13 +31,6 @@ class LossShape:
     label_smoothing: float
     imbalance: str
     pos_weight_range: tuple[float, float]
-
-
-def build_shape(policy: policies.Loss) -> LossShape:
-    """The configured losses."""
-    return LossShape(
-        policy.focal_gamma, policy.huber_delta, policy.label_smoothing, policy.imbalance, policy.pos_weight_range
-    )
 
 
 def focal(logit: Tensor, label: Tensor, alpha: float, gamma: float) -> Tensor:

@@ -16,7 +16,6 @@ from torch import nn
 
 from pipeline_lib.errors import SettingsError
 from pipeline_lib.settings.teacher import EXPERTS
-from pipeline_lib.settings.teacher import training as policies
 from pipeline_lib.teacher.layers import TaskLinear
 from pipeline_lib.teacher.weighting import Weighting
 
@@ -45,17 +44,6 @@ class Rates:
             experts={name: rate * share for name, rate in self.experts.items()},
             structure={name: rate * share for name, rate in self.structure.items()},
         )
-
-
-def build_rates(training: policies.Training, weighting: policies.Weighting) -> Rates:
-    """The configured peak rates."""
-    return Rates(
-        base=training.base_rate,
-        experts={str(name): rate for name, rate in training.expert_rates.items()},
-        structure={str(name): rate for name, rate in training.structure_rates.items()},
-        log_variance=weighting.log_variance_rate,
-        decay=training.weight_decay,
-    )
 
 
 def build_optimiser(
@@ -90,17 +78,19 @@ def rate_of(name: str, rates: Rates) -> float:
     return rates.experts.get(parts[1], rates.base) if parts[0] == "experts" else rates.base
 
 
-def rate_share(step: int, steps: int, warmup: float, final: float, restart_steps: int | None = None) -> float:
+def rate_share(
+    step: int, steps: int, warmup: float, final: float, schedule: str = "cosine", restart_steps: int = 1
+) -> float:
     """Share of the peak rate at a step: linear from 0.1 to 1 in the warm-up, then a cosine down to ``final``.
 
-    Without ``restart_steps`` one cosine over the rest of the run. With it cosines of ``restart_steps``, twice that,
-    four times that ... steps, each from the peak again. Paper: Loshchilov and Hutter, "SGDR", ICLR 2017.
+    ``cosine``: one over the rest of the run. ``restarts``: over ``restart_steps``, twice that, four times that ...
+    steps, each from the peak again. Paper: Loshchilov and Hutter, "SGDR", ICLR 2017.
     """
     rising = max(1, round(steps * warmup))
     if step < rising:
         return 0.1 + 0.9 * step / rising
     since, period = step - rising, max(1, steps - rising)
-    if restart_steps is not None:
+    if schedule == "restarts":
         period = restart_steps
         while since >= period:
             since, period = since - period, period * 2

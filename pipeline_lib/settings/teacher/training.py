@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -15,7 +16,7 @@ class Loss(Section):
     """One remedy for rare positives, never two."""
     focal_gamma: float = Field(ge=0)
     pos_weight_range: tuple[float, float] = Field(strict=False)
-    """Bounds of negatives / positives under pos_weight_bce."""
+    """Bounds of the weight of positives, negatives / positives of the train labels, under pos_weight_bce."""
     huber_delta: float = Field(gt=0)
     """In standard deviations of the label."""
     label_smoothing: float = Field(ge=0, le=0.05)
@@ -35,20 +36,28 @@ class Weighting(Section):
 
     method: Literal["uncertainty", "fixed", "uniform", "gradnorm", "dwa"]
     log_variance_range: tuple[float, float] = Field(strict=False)
-    """Bounds of s = log sigma^2, held by projection."""
+    """Bounds of s = log sigma^2, held by projection; precisions exp(-s) stay within 1e-3 and 100."""
     focal_log_variance_floor: float
-    """Lower bound of s for focal tasks, whose losses are near 0.01."""
+    """Lower bound of s for binary tasks, whose focal losses are near 0.01."""
     log_variance_init_batches: int = Field(ge=1)
     """s starts at ln of the mean loss over so many batches."""
     log_variance_rate: float = Field(gt=0)
+    """Learning rate of s, which has no weight decay: at the model's rate it would not arrive within a run."""
     gradnorm_alpha: float = Field(ge=0)
     """Strength of the pull towards slow tasks."""
     gradnorm_rate: float = Field(gt=0)
+    """Learning rate of GradNorm's weights, in their own optimiser."""
     dwa_temperature: float = Field(gt=0)
+    """The larger, the more alike the weights of the dynamic average."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Weighting:
-        _require_ordered("log_variance_range", self.log_variance_range)
+        low, high = self.log_variance_range
+        _require_ordered("log_variance_range", (low, high))
+        _require_ordered("focal_log_variance_floor", (self.focal_log_variance_floor, high))
+        least, most = -math.log(100), math.log(1000)
+        if min(low, self.focal_log_variance_floor) < least or high > most:
+            raise ValueError(f"log-variances must stay within {least:.3f} and {most:.3f}: precisions 100 and 1e-3")
         return self
 
 
@@ -71,7 +80,9 @@ class AdaTT(Section):
     cap: float = Field(ge=0)
     """Largest transfer as a share of a task's own loss."""
     inter_group: float = Field(ge=0, le=1)
+    """Prior affinity of tasks of different groups."""
     intra_group: dict[str, float]
+    """Task group -> prior affinity of its tasks; in a group without one they count as strangers."""
 
     @model_validator(mode="after")
     def _dynamic_window(self) -> AdaTT:
@@ -127,9 +138,9 @@ class Training(Section):
     structure_rates: dict[Literal["causal_edges", "ot_points"], float]
     """Peak learning rate of the causal edges W and of the transport prototypes and supports."""
     max_bad_steps: int = Field(ge=1)
-    """Steps in a row whose loss is not finite before training aborts."""
+    """Steps in a row with a loss that is not finite at which training aborts."""
     max_bad_share: float = Field(ge=0, le=1)
-    """The same as a share of an epoch's steps."""
+    """Share of an epoch's steps above which they abort it; one is let pass in any epoch, however short."""
     min_expert_std: float = Field(ge=0)
     """An expert whose output varies less over the rows that have its input is not wired: training fails."""
     phase2: PhaseTwo

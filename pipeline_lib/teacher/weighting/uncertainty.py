@@ -10,7 +10,6 @@ Paper: Kendall, Gal and Cipolla, "Multi-task learning using uncertainty", CVPR 2
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -18,23 +17,18 @@ from torch import Tensor, nn
 
 from pipeline_lib.teacher.weighting.base import Weighted, Weighting
 
-log = logging.getLogger(__name__)
-_PATIENCE = 2  # epochs on a bound before someone should look; source: teacher.md section 11
-
 
 class UncertaintyWeights(Weighting):
     """One log-variance per task. ``lower`` and ``upper`` (T,) are its bounds, ``weights`` (T,) the fixed w_k."""
 
     lower: Tensor
     upper: Tensor
-    epochs_at_bound: Tensor
 
     def __init__(self, names: Sequence[str], weights: Sequence[float], lower: Sequence[float], upper: float) -> None:
         super().__init__(names, weights)
         self.log_variance = nn.Parameter(torch.zeros(len(names)))
         self.register_buffer("lower", torch.tensor(lower), persistent=False)
         self.register_buffer("upper", torch.full((len(names),), upper), persistent=False)
-        self.register_buffer("epochs_at_bound", torch.zeros(len(names), dtype=torch.long))
 
     def forward(self, losses: Mapping[str, Tensor]) -> Weighted:
         at = self.at(losses)
@@ -54,21 +48,9 @@ class UncertaintyWeights(Weighting):
         """Back inside the bounds."""
         self.log_variance.copy_(torch.minimum(torch.maximum(self.log_variance, self.lower), self.upper))
 
-    @torch.no_grad()
-    def end_epoch(self, mean_losses: Mapping[str, float]) -> None:
-        """Say so when an s has stayed on its bound: its task's weight is then the bound's, not the loss's."""
-        self.epochs_at_bound.copy_(torch.where(self._on_bound(), self.epochs_at_bound + 1, 0))
-        if stuck := self._named(self.epochs_at_bound >= _PATIENCE):
-            log.warning("log-variances on their bound for %d epochs or more: %s", _PATIENCE, ", ".join(stuck))
-
     def state(self) -> dict[str, float]:
         return dict(zip(self.names, self.log_variance.tolist(), strict=True))
 
     def at_bound(self) -> list[str]:
-        return self._named(self._on_bound())
-
-    def _on_bound(self) -> Tensor:
-        return (self.log_variance <= self.lower) | (self.log_variance >= self.upper)
-
-    def _named(self, hit: Tensor) -> list[str]:
+        hit = (self.log_variance <= self.lower) | (self.log_variance >= self.upper)
         return [name for name, is_hit in zip(self.names, hit.tolist(), strict=True) if is_hit]
