@@ -22,7 +22,7 @@ from pipeline_lib.teacher.calibration import Calibrator
 from pipeline_lib.teacher.contract import Inputs, TaskSpec
 from pipeline_lib.teacher.model import Teacher, build_model
 
-FORMAT = 1
+FORMAT = 2
 WEIGHTS, MODEL = "weights.safetensors", "model.json"
 
 
@@ -90,11 +90,10 @@ def weights_bytes(model: Teacher) -> bytes:
 
 
 def parameter_counts(model: Teacher) -> dict[str, int]:
-    """Trainable parameters per expert and per further part."""
+    """Parameters per expert and per further part; those that phase 2 froze count too."""
     counts = {f"expert.{name}": _count(expert) for name, expert in model.experts.items()}
-    parts = {"gates": (model.gate1, model.gate2), "mixture": (model.mixture,), "baskets": (model.baskets,)}
-    counts.update({name: sum(_count(p) for p in modules) for name, modules in parts.items()})
-    counts["towers"] = _count(model.towers)
+    parts = ("gate1", "gate2", "mixture", "states", "clusters", "baskets", "transfer", "towers")
+    counts.update({name: _count(getattr(model, name)) for name in parts})
     counts["total"] = _count(model)
     return counts
 
@@ -105,4 +104,4 @@ def json_bytes(body: Any) -> bytes:
 
 
 def _count(module: torch.nn.Module) -> int:
-    return sum(p.numel() for p in module.parameters() if p.requires_grad)
+    return sum(p.numel() for p in module.parameters())

@@ -1,7 +1,8 @@
-"""The training loop, top to bottom on one screen: rate, forward, backward, step, evaluate, keep, log.
+"""The training loop: phases, epochs, steps. ``train_epoch`` is the loop itself, top to bottom on one screen.
 
-Everything it needs is prepared before it (``Plan``, plain numbers); nothing in it reads settings. Source: teacher.md
-section 15.
+Phase 1 trains everything; phase 2 goes on from the best weights with experts and gates frozen, and is kept only if it
+beats them. Everything the loop needs is prepared before it (``Plan``, plain numbers); nothing in it reads settings.
+Source: teacher.md section 15.
 """
 
 from __future__ import annotations
@@ -9,176 +10,110 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from pipeline_lib.errors import ContractError, TrainingDiverged
-from pipeline_lib.teacher.contract import TaskSpec
-from pipeline_lib.teacher.evaluate import Prior, averages, composite, score_task
-from pipeline_lib.teacher.frame import FIT, STOP, Frame
-from pipeline_lib.teacher.loss import LossShape, task_losses
-from pipeline_lib.teacher.model import Teacher, gate_entropy
+from pipeline_lib.teacher.epoch import describe
+from pipeline_lib.teacher.frame import FIT
+from pipeline_lib.teacher.frozen import FrozenView
+from pipeline_lib.teacher.guard import Guard
 from pipeline_lib.teacher.optim import Rates, build_optimiser, rate_share, set_rates
-from pipeline_lib.teacher.predict import answers, predict
+from pipeline_lib.teacher.plan import Phase, Plan
 from pipeline_lib.teacher.resume import Progress, Store, seed_epoch, snapshot
-from pipeline_lib.teacher.weighting import UncertaintyWeights
+from pipeline_lib.teacher.step import Means, Stepper, Trainee
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Plan:
-    """The numbers of one training run. ``entropy`` is the weight of the gates' entropy bonus."""
-
-    seed: int
-    epochs: int
-    min_steps: int
-    patience_share: float
-    batch_rows: int
-    predict_rows: int
-    warmup: float
-    final: float
-    clip: float
-    entropy: float
-    loss: LossShape
-    init_batches: int
-    ndcg_tasks: Sequence[str]
-    ndcg_k: int
-
-
-def fit(
-    model: Teacher,
-    weighting: UncertaintyWeights,
-    frame: Frame,
-    tasks: Sequence[TaskSpec],
-    plan: Plan,
-    rates: Rates,
-    store: Store,
-    after_epoch: Callable[[Progress], None],
-) -> Progress:
-    """Train in place and leave the best epoch's weights in ``model``."""
-    device = next(model.parameters()).device
-    rows, optimiser = frame.part(FIT), build_optimiser(model, weighting, rates)
-    epochs = max(plan.epochs, -(-plan.min_steps // steps_per_epoch(len(rows), plan)))
-    steps, patience = epochs * steps_per_epoch(len(rows), plan), math.ceil(epochs * plan.patience_share)
-    kept = store.load({"model": model, "weighting": weighting}, optimiser)
-    progress, best = kept or (Progress(), snapshot(model))
-    if kept is None:
-        weighting.start_at(mean_losses(model, frame, tasks, rows, plan, device))
-    while not progress.finished(epochs, patience):
-        order = seed_epoch(plan.seed, progress.epoch)
-        started, total = time.perf_counter(), 0.0
-        model.train()
-        for chunk in rows[torch.randperm(len(rows), generator=order)].split(plan.batch_rows):
-            set_rates(optimiser, rate_share(progress.step, steps, plan.warmup, plan.final))
-            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-                output = model(frame.batch(chunk).to(device))
-            losses = task_losses(tasks, output.logits, _on(frame.targets(chunk), device), plan.loss)
-            loss = weighting(losses) - plan.entropy * gate_entropy(output) + sum(output.seen.aux.values())
-            require_finite(loss, losses, progress.step)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), plan.clip)
-            optimiser.step()
-            weighting.project()
-            total += float(loss.detach()) * len(chunk)
-            progress.step += 1
-        spent = time.perf_counter() - started
-        row = epoch_row(model, frame, tasks, plan, progress.epoch, total / len(rows), weighting, device)
-        if progress.record(row, row["composite_stop"]):
-            best = snapshot(model)
-        store.save(progress, {"model": model, "weighting": weighting}, best, optimiser)
-        log.info(
-            "epoch %d/%d: loss %.4f, composite %.4f (train %.4f), best %d, %.0f samples/s",
-            progress.epoch,
-            epochs,
-            row["loss"],
-            row["composite_stop"],
-            row["composite_fit"],
-            progress.best_epoch + 1,
-            len(rows) / spent,
-        )
-        after_epoch(progress)
-    model.load_state_dict(best)
+def fit(trainee: Trainee, plan: Plan, rates: Rates, store: Store, after_epoch: Callable[[Progress], None]) -> Progress:
+    """Train in place and leave the best epoch's weights in the model."""
+    rows = trainee.frame.part(FIT)
+    progress, best = Progress(), snapshot(trainee.model)
+    if kept := store.load(trainee.modules()):
+        progress, best = kept.progress, kept.best
+    else:
+        trainee.weighting.start_at(first_losses(trainee, rows, plan))
+    for number, phase in enumerate(plan.phases):
+        if number < progress.phase or not phase.epochs:
+            continue
+        if number > progress.phase:
+            progress.begin(number)
+            trainee.model.load_state_dict(best)
+        if phase.frozen:
+            trainee.model.freeze_perception()
+        optimiser = build_optimiser(trainee.model, trainee.weighting, rates.scaled(phase.rate_share))
+        if kept and number == kept.phase:
+            kept.restore(optimiser, trainee.precision)
+        view = None
+        if phase.frozen:
+            view = FrozenView.of(trainee.model, trainee.frame, rows, plan.predict_rows, trainee.device)
+        epochs = plan.epochs(phase, len(rows))
+        while not progress.finished(epochs, math.ceil(epochs * plan.patience_share)):
+            started = time.perf_counter()
+            mean = train_epoch(trainee, plan, phase, optimiser, progress, view)
+            spent = time.perf_counter() - started
+            row = describe(trainee, plan, progress, mean)
+            if progress.record(row, row["composite_stop"]):
+                best = snapshot(trainee.model)
+            store.save(progress, trainee.modules(), best, optimiser, trainee.precision)
+            log.info(
+                "phase %d epoch %d/%d: loss %.4f, composite %.4f (train %.4f), best epoch %d, %.0f samples/s",
+                number + 1, progress.epoch, epochs, row["loss"], row["composite_stop"], row["composite_fit"],
+                progress.best_epoch + 1, len(rows) / spent,
+            )  # fmt: skip
+            after_epoch(progress)
+    trainee.model.load_state_dict(best)
     return progress
 
 
-def steps_per_epoch(rows: int, plan: Plan) -> int:
-    """Raises ContractError when there is nothing to train on."""
-    if not rows:
-        raise ContractError("teacher: no row is in part 'fit'")
-    return -(-rows // plan.batch_rows)
-
-
-def epoch_row(
-    model: Teacher,
-    frame: Frame,
-    tasks: Sequence[TaskSpec],
+def train_epoch(
+    trainee: Trainee,
     plan: Plan,
-    epoch: int,
-    loss: float,
-    weighting: UncertaintyWeights,
-    device: torch.device,
-) -> dict[str, Any]:
-    """One row of the curve: composites on ``stop`` and on as many train rows, gate means, log-variances."""
-    stop, fit_rows = frame.part(STOP), frame.part(FIT)
-    found = predict(model, frame, stop, plan.predict_rows, device)
-    sample = fit_rows[: max(len(stop), 1)]  # rows come in the order of a hash: the first ones are a sample
-    seen = predict(model, frame, sample, plan.predict_rows, device)
-    return {
-        "epoch": epoch,
-        "loss": loss,
-        "composite_stop": _composite(frame, stop, found.logits, tasks, plan),
-        "composite_fit": _composite(frame, sample, seen.logits, tasks, plan),
-        "gate_mean": dict(zip(model.expert_names, found.gates.mean((0, 1)).tolist(), strict=True)),
-        "log_variance": dict(zip(weighting.names, weighting.log_variance.tolist(), strict=True)),
-        "at_bound": weighting.at_bound(),
-    }
+    phase: Phase,
+    optimiser: torch.optim.Optimizer,
+    progress: Progress,
+    view: FrozenView | None,
+) -> dict[str, float]:
+    """One pass over the train rows. Returns the mean loss per task, and ``total``."""
+    rows, model = trainee.frame.part(FIT), trainee.model
+    per_epoch = plan.steps_per_epoch(len(rows))
+    steps, first = plan.epochs(phase, len(rows)) * per_epoch, plan.restart_epochs * per_epoch
+    guard = Guard(plan.max_bad_steps, plan.max_bad_share)
+    stepper = Stepper(trainee, plan, guard, view)
+    model.train()
+    for chunk in epoch_order(plan, progress, rows).split(plan.batch_rows):
+        share = rate_share(progress.step, steps, phase.warmup, plan.final, plan.schedule, first)
+        set_rates(optimiser, share)
+        stepper.tell_experts(progress.step / steps)
+        optimiser.zero_grad(set_to_none=True)
+        try:
+            stepper.accumulate(chunk, plan.micro_rows, progress.step)
+        except torch.cuda.OutOfMemoryError:  # once, with half the rows at a time; never skipped
+            optimiser.zero_grad(set_to_none=True)
+            stepper.accumulate(chunk, max(1, min(plan.micro_rows, len(chunk)) // 2), progress.step)
+        trainee.precision.step(optimiser, model, plan.clip)
+        trainee.weighting.end_step()
+        progress.step += 1
+    guard.end_epoch(per_epoch)
+    mean = stepper.means()
+    trainee.weighting.end_epoch({name: value for name, value in mean.items() if name != "total"})
+    trainee.adatt.end_epoch()
+    return mean
 
 
-def _composite(
-    frame: Frame, rows: Tensor, logits: Mapping[str, Tensor], tasks: Sequence[TaskSpec], plan: Plan
-) -> float:
-    found, fit_rows = answers(logits, tasks), frame.part(FIT)
-    scores = {
-        t.name: score_task(
-            t,
-            frame.labels[t.name][rows].numpy(),
-            found[t.name],
-            Prior.of(t, frame.labels[t.name][fit_rows].numpy()),
-            plan.ndcg_k,
-        )
-        for t in tasks
-    }
-    return composite(averages(scores, tasks, plan.ndcg_tasks))
+def epoch_order(plan: Plan, progress: Progress, rows: Tensor) -> Tensor:
+    """The rows in the order of this epoch, a function of the seed and the epoch's number alone; seeds dropout too."""
+    return rows[torch.randperm(len(rows), generator=seed_epoch(plan.seed, len(progress.curve)))]
 
 
 @torch.no_grad()
-def mean_losses(
-    model: Teacher, frame: Frame, tasks: Sequence[TaskSpec], rows: Tensor, plan: Plan, device: torch.device
-) -> dict[str, float]:
+def first_losses(trainee: Trainee, rows: Tensor, plan: Plan) -> dict[str, float]:
     """Mean loss per task over the first batches at the initial weights: where the log-variances start."""
-    model.eval()
-    found: dict[str, list[float]] = {}
+    trainee.model.eval()
+    sums = Means()
     for chunk in rows.split(plan.batch_rows)[: plan.init_batches]:
-        losses = task_losses(
-            tasks, model(frame.batch(chunk).to(device)).logits, _on(frame.targets(chunk), device), plan.loss
-        )
-        for name, loss in losses.items():
-            found.setdefault(name, []).append(float(loss))
-    return {name: sum(values) / len(values) for name, values in found.items()}
-
-
-def require_finite(loss: Tensor, losses: Mapping[str, Tensor], step: int) -> None:
-    """Raises TrainingDiverged naming the tasks whose loss is not finite."""
-    if not torch.isfinite(loss):
-        bad = [name for name, value in losses.items() if not torch.isfinite(value)]
-        raise TrainingDiverged(f"step {step}: loss is {float(loss.detach())}; tasks not finite: {bad or 'none'}", step)
-
-
-def _on(labels: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-    return {name: label.to(device) for name, label in labels.items()}
+        output = trainee.model(trainee.frame.batch(chunk).to(trainee.device))
+        sums.add(trainee.losses(output, chunk, plan.loss), len(chunk))
+    return sums.means()

@@ -15,7 +15,7 @@ Source: teacher.md sections 4 and 6 to 10.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -40,6 +40,12 @@ class Perception:
     avail: Tensor
     aux: dict[str, Tensor]
     diag: dict[str, Tensor]
+    leaf: Tensor | None = None  # (B, D), the blocks side by side, where gradients with respect to them stop
+
+    def cut(self) -> Perception:
+        """The same values, but no gradient reaches the experts through them: it stops at ``leaf``."""
+        leaf = torch.cat(self.blocks, dim=1).detach().requires_grad_()
+        return replace(self, blocks=list(leaf.split([b.shape[1] for b in self.blocks], dim=1)), leaf=leaf)
 
 
 @dataclass(frozen=True)
@@ -125,9 +131,12 @@ class Teacher(nn.Module):
         self.register_load_state_dict_post_hook(_refreeze)
 
     def forward(self, batch: Batch) -> TeacherOutput:
-        seen = self.perceive(batch)
+        return self.conclude(batch.x, self.perceive(batch))
+
+    def conclude(self, x: Tensor, seen: Perception) -> TeacherOutput:
+        """Everything after the experts."""
         gate1, gate2 = self.gates(seen)
-        logits, hidden = self.decide(batch.x, *self.combine(batch.x, seen.blocks, gate1, gate2))
+        logits, hidden = self.decide(x, *self.combine(x, seen.blocks, gate1, gate2))
         return TeacherOutput(logits, gate1, gate2, hidden, seen)
 
     def perceive(self, batch: Batch) -> Perception:

@@ -6,6 +6,7 @@ store could not be undone. Source: distillation.md section 4. Gate weights are s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -23,15 +24,22 @@ from pipeline_lib.teacher.model import Teacher
 from pipeline_lib.teacher.towers import activated
 
 _ROW_SUM_TOLERANCE = 1e-4
+BRANCHES = "temporal.temporal_gate"
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """On the CPU, float32. ``logits`` task -> (n,) or (n, K); ``gates`` (n, T, E); ``expert_std`` on available rows."""
+    """On the CPU, float32. ``logits`` task -> (n,) or (n, K); ``gates`` (n, T, E) stage 2; ``private`` (n, T) the share
+    of a task's own expert in stage 1; ``expert_std`` on rows that have the input, None where no row has.
+    """
 
     logits: dict[str, Tensor]
     gates: Tensor
-    expert_std: dict[str, float]
+    private: Tensor
+    avail: Tensor  # (n, E) bool
+    expert_std: dict[str, float | None]
+    branch_entropy_bits: float | None
+    """Mean entropy of the temporal expert's own gate over its rows [bits]."""
 
 
 @torch.no_grad()
@@ -39,20 +47,46 @@ def predict(model: Teacher, frame: Frame, rows: Tensor, batch_rows: int, device:
     """Rows in the given order; row order and the other rows of a batch do not change a row's result."""
     model.eval()
     logits: dict[str, list[Tensor]] = {name: [] for name in model.task_names}
-    gates, blocks, avail = [], [], []
+    gates, private, avail, branches = [], [], [], []
+    spread = {name: _Spread() for name in model.expert_names}
     for chunk in rows.split(batch_rows):
         out = model(frame.batch(chunk).to(device))
         for name, z in out.logits.items():
             logits[name].append(z.float().cpu())
         gates.append(out.gate_stage2.cpu())
-        blocks.append([block.cpu() for block in out.seen.blocks])
+        private.append(out.gate_stage1[..., 0].cpu())
         avail.append(out.seen.avail.cpu())
-    has = torch.cat(avail)  # (n, E)
-    spread = {}
-    for i, name in enumerate(model.expert_names):
-        seen = torch.cat([part[i] for part in blocks])[has[:, i]]  # (n', d_i)
-        spread[name] = float(seen.std(0, correction=0).mean()) if len(seen) else 0.0
-    return Prediction({name: torch.cat(parts) for name, parts in logits.items()}, torch.cat(gates), spread)
+        for i, name in enumerate(model.expert_names):
+            spread[name].add(out.seen.blocks[i][out.seen.avail[:, i]])
+        if BRANCHES in out.seen.diag:
+            has = out.seen.avail[:, model.expert_names.index("temporal")]
+            branches.append(entropy(out.seen.diag[BRANCHES][has]).cpu() / math.log(2))
+    return Prediction(
+        {name: torch.cat(parts) for name, parts in logits.items()},
+        torch.cat(gates),
+        torch.cat(private),
+        torch.cat(avail),
+        {name: found.mean_std() for name, found in spread.items()},
+        float(torch.cat(branches).mean()) if branches and len(torch.cat(branches)) else None,
+    )
+
+
+class _Spread:
+    """Standard deviation of an expert's outputs over rows, a batch at a time."""
+
+    def __init__(self) -> None:
+        self._n, self._sum, self._square = 0, torch.zeros(()), torch.zeros(())
+
+    def add(self, block: Tensor) -> None:
+        values = block.double().cpu()
+        self._n += len(values)
+        self._sum, self._square = self._sum + values.sum(0), self._square + values.square().sum(0)
+
+    def mean_std(self) -> float | None:
+        if not self._n:
+            return None
+        mean = self._sum / self._n
+        return float((self._square / self._n - mean.square()).clamp(min=0).sqrt().mean())
 
 
 def answers(
@@ -115,8 +149,10 @@ def soft_label_summary(
     return found
 
 
-def gate_table(keys: pl.DataFrame, gates: Tensor, tasks: Sequence[str], experts: Sequence[str]) -> pl.DataFrame:
-    """Long form: one row per row of ``keys`` and task, in that order. gates (n, T, E)."""
+def gate_table(
+    keys: pl.DataFrame, gates: Tensor, private: Tensor, tasks: Sequence[str], experts: Sequence[str]
+) -> pl.DataFrame:
+    """Long form: one row per row of ``keys`` and task, in that order. gates (n, T, E), private (n, T)."""
     n, t, _ = gates.shape
     flat = gates.reshape(n * t, -1)
     repeated = keys.select(KEYS)[np.repeat(np.arange(n), t)]
@@ -125,6 +161,7 @@ def gate_table(keys: pl.DataFrame, gates: Tensor, tasks: Sequence[str], experts:
         pl.Series("task", list(tasks) * n, dtype=pl.String),
         *weights.values(),
         pl.Series("entropy", entropy(flat).numpy()),
+        pl.Series("private_share", private.flatten().numpy().copy()),
     )
 
 

@@ -13,14 +13,17 @@ import numpy as np
 from torch import Tensor
 
 from pipeline_lib.runs import Out
+from pipeline_lib.settings.teacher import Teacher as TeacherSettings
 from pipeline_lib.teacher import checkpoint as saved
 from pipeline_lib.teacher.checkpoint import Checkpoint
 from pipeline_lib.teacher.contract import TaskSpec
 from pipeline_lib.teacher.curves import draw
+from pipeline_lib.teacher.epoch import alarms
 from pipeline_lib.teacher.evaluate import Prior, Scores, averages, score_task, undefined
 from pipeline_lib.teacher.frame import CALIB, FIDELITY, FIT, GATE, SERVE, STOP, Frame
 from pipeline_lib.teacher.predict import Prediction, answers, gate_table, soft_label_summary, soft_labels
 from pipeline_lib.teacher.resume import Progress
+from pipeline_lib.teacher.setup import Data
 
 VIABILITY_METRIC = {"binary": "auc", "multiclass": "macro_f1", "regression": "r2"}
 
@@ -28,20 +31,19 @@ VIABILITY_METRIC = {"binary": "auc", "multiclass": "macro_f1", "regression": "r2
 def write_outputs(
     out: Out,
     checkpoint: Checkpoint,
-    frame: Frame,
+    data: Data,
     everything: Prediction,
     progress: Progress,
-    ndcg_tasks: Sequence[str],
-    ndcg_k: int,
-    degenerate_std: float,
+    policy: TeacherSettings,
     stamps: Mapping[str, str],
 ) -> None:
     """Checkpoint, metrics, curves, soft labels with their sidecar, gate weights, and the stage's facts."""
+    frame, ndcg_tasks, ndcg_k = data.frame, policy.selection.ndcg_tasks, policy.selection.ndcg_k
     tasks, names = checkpoint.tasks, [task.name for task in checkpoint.tasks]
     weights, model = out.path(f"checkpoint/{saved.WEIGHTS}"), out.path(f"checkpoint/{saved.MODEL}")
     saved.save_checkpoint(checkpoint, weights, model, stamps)
 
-    metrics = measure(checkpoint, frame, everything, progress, ndcg_tasks, ndcg_k)
+    metrics = {**measure(checkpoint, frame, everything, progress, ndcg_tasks, ndcg_k), "experts_absent": data.absent}
     out.path("metrics.json").write_bytes(saved.json_bytes(metrics))
     val = frame.part(STOP, CALIB)
     draw(
@@ -55,14 +57,16 @@ def write_outputs(
 
     labels = soft_labels(frame.keys, everything.logits, tasks, checkpoint.calibrators)
     labels.write_parquet(out.path("soft_labels.parquet", rows=labels.height), compression="zstd")
-    summary = soft_label_summary(labels, tasks, degenerate_std)
+    summary = soft_label_summary(labels, tasks, policy.degenerate_std)
     for name in names:
         summary[name]["viability"] = metrics["tasks"][name]["viability"]
     sidecar = {"temperature": 1, "rows": labels.height, "schema_hash": checkpoint.inputs.schema_hash, "tasks": summary}
     out.path("soft_labels.json").write_bytes(saved.json_bytes(sidecar))
 
     rows = frame.part(GATE, SERVE)
-    gates = gate_table(frame.keys[rows.numpy()], everything.gates[rows], names, checkpoint.experts)
+    gates = gate_table(
+        frame.keys[rows.numpy()], everything.gates[rows], everything.private[rows], names, checkpoint.experts
+    )
     gates.write_parquet(out.path("gate_weights.parquet", rows=gates.height), compression="zstd")
     out.facts.update(_facts(checkpoint, metrics, progress))
 
@@ -115,8 +119,9 @@ def measure(
         "expert_std": everything.expert_std,
         "parameters": saved.parameter_counts(checkpoint.model),
         "best_epoch": progress.best_epoch,
-        "epochs": progress.epoch,
+        "epochs": len(progress.curve),
         "curve": progress.curve,
+        "alarms": alarms(progress.curve),
     }
 
 
@@ -139,11 +144,13 @@ def _scores(
 def _facts(checkpoint: Checkpoint, metrics: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     return {
         "experts": list(checkpoint.experts),
+        "experts_absent": metrics["experts_absent"],
+        "alarms": metrics["alarms"],
         "tasks": [task.name for task in checkpoint.tasks],
         "schema_hash": checkpoint.inputs.schema_hash,
         "parameters": metrics["parameters"],
         "best_epoch": progress.best_epoch,
-        "epochs": progress.epoch,
+        "epochs": len(progress.curve),
         "composite": progress.best_score,
         "averages": metrics["averages"],
         "viability": {name: found["viability"] for name, found in metrics["tasks"].items()},

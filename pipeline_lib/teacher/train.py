@@ -6,32 +6,34 @@ also after a kill at any point: see ``resume``.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import torch
 
 from pipeline_lib.canonical import digest
-from pipeline_lib.errors import SettingsError, TrainingDiverged
 from pipeline_lib.runs import Out, RunContext, StageOutput, code_version
 from pipeline_lib.settings.teacher import Teacher as TeacherSettings
 from pipeline_lib.teacher.calibration import Calibrator, fit_calibrator, identity
 from pipeline_lib.teacher.checkpoint import Checkpoint
-from pipeline_lib.teacher.contract import Inputs, TaskSpec, active_tasks
-from pipeline_lib.teacher.frame import CALIB, FIT, Frame, read_frame, with_statistics
-from pipeline_lib.teacher.loop import Plan, fit
-from pipeline_lib.teacher.loss import LossShape
-from pipeline_lib.teacher.model import Teacher, build_model, expert_of
-from pipeline_lib.teacher.optim import Rates
+from pipeline_lib.teacher.contract import TaskSpec
+from pipeline_lib.teacher.epoch import require_wired
+from pipeline_lib.teacher.frame import CALIB, Frame
+from pipeline_lib.teacher.loop import fit
+from pipeline_lib.teacher.model import Teacher
 from pipeline_lib.teacher.predict import predict
 from pipeline_lib.teacher.report import write_outputs
 from pipeline_lib.teacher.resume import Progress, Store
-from pipeline_lib.teacher.weighting import UncertaintyWeights
+from pipeline_lib.teacher.setup import (
+    fixed_arithmetic,
+    new_model,
+    pick_device,
+    plan_of,
+    rates_of,
+    read_data,
+    trainee_of,
+)
 
 STAGE = "teacher"
-deterministic: Any = torch.utils.deterministic
 
 
 def train(ctx: RunContext, after_epoch: Callable[[Progress], None] = lambda progress: None) -> StageOutput:
@@ -64,37 +66,18 @@ def _make(
 ) -> None:
     policy = ctx.settings.teacher
     device = pick_device(policy.device)
-    schema = json.loads(features.path("schema.json").read_bytes())
-    inputs = Inputs.from_schema(schema, policy.architecture.private.core_groups, policy.architecture.temporal.max_steps)
     with fixed_arithmetic(policy.threads, policy.seed, device):
-        bare = active_tasks(labels.facts["tasks"], ctx.settings.tasks)
-        frame = read_frame(features, labels, inputs, bare)
-        tasks = with_statistics(bare, frame, policy.loss.class_weight_power, policy.loss.class_weight_range)
-        model = build_model(inputs, tasks, policy.experts, policy.architecture, policy.gating)
-        for name in model.expert_names:
-            expert_of(model.experts, name).fit_structure(frame, frame.part(FIT))
-        weighting = _weighting(tasks, policy)
-        progress = fit(
-            model.to(device), weighting.to(device), frame, tasks, _plan(policy), _rates(policy), store, after_epoch
-        )
-        calibrators = calibrate(model, frame, tasks, policy, device)
-        everything = predict(model, frame, torch.arange(frame.rows), policy.predict_batch, device)
-        _require_wired(everything.expert_std, policy.training.min_expert_std, progress.step)
+        data = read_data(features, labels, ctx.settings)
+        trainee = trainee_of(new_model(data, policy), data, policy, device)
+        progress = fit(trainee, plan_of(policy), rates_of(policy), store, after_epoch)
+        calibrators = calibrate(trainee.model, data.frame, data.tasks, policy, device)
+        everything = predict(trainee.model, data.frame, torch.arange(data.frame.rows), policy.predict_batch, device)
+        require_wired(everything.expert_std, policy.training.min_expert_std, progress.step)
         checkpoint = Checkpoint(
-            model.cpu(), inputs, tasks, policy.experts, policy.architecture, policy.gating, calibrators
+            trainee.model.cpu(), data.inputs, data.tasks, data.experts, policy.architecture, policy.gating, calibrators
         )
         stamps = {"config_hash": ctx.settings.config_hash, "code_version": code_version()}
-        write_outputs(
-            out,
-            checkpoint,
-            frame,
-            everything,
-            progress,
-            policy.selection.ndcg_tasks,
-            policy.selection.ndcg_k,
-            policy.degenerate_std,
-            stamps,
-        )
+        write_outputs(out, checkpoint, data, everything, progress, policy, stamps)
 
 
 def calibrate(
@@ -113,65 +96,3 @@ def calibrate(
             task, logits[task.name], label, rule.min_rows, rule.min_class_rows, rule.bias_penalty, rule.multiclass_bias
         )
     return found
-
-
-def _require_wired(spread: Mapping[str, float], least: float, step: int) -> None:
-    if dead := {name: round(std, 6) for name, std in spread.items() if std < least}:
-        raise TrainingDiverged(f"experts whose output does not vary over the rows (std below {least}): {dead}", step)
-
-
-def pick_device(wanted: str) -> torch.device:
-    """``auto`` is CUDA when a device is there. Raises SettingsError when CUDA is demanded and absent."""
-    there = torch.cuda.is_available()
-    if wanted == "cuda" and not there:
-        raise SettingsError("teacher.yaml: device is cuda, but this machine has none")
-    return torch.device("cuda" if there and wanted != "cpu" else "cpu")
-
-
-@contextmanager
-def fixed_arithmetic(threads: int, seed: int, device: torch.device) -> Iterator[None]:
-    """Fixed thread count and seed, and on the CPU only algorithms that repeat; puts the process back afterwards."""
-    before, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    filling = deterministic.fill_uninitialized_memory  # a debugging aid that costs a tenth of the time
-    with torch.random.fork_rng():
-        torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(device.type == "cpu")
-        deterministic.fill_uninitialized_memory = False
-        torch.manual_seed(seed)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
-            torch.use_deterministic_algorithms(strict)
-            deterministic.fill_uninitialized_memory = filling
-
-
-def _weighting(tasks: Sequence[TaskSpec], policy: TeacherSettings) -> UncertaintyWeights:
-    low, high = policy.loss.log_variance_range
-    lower = [policy.loss.focal_log_variance_floor if task.kind == "binary" else low for task in tasks]
-    return UncertaintyWeights([t.name for t in tasks], [t.weight for t in tasks], lower, high)
-
-
-def _plan(policy: TeacherSettings) -> Plan:
-    t, shape = policy.training, policy.loss
-    return Plan(
-        seed=policy.seed,
-        epochs=t.epochs,
-        min_steps=t.min_steps,
-        patience_share=t.patience_share,
-        batch_rows=t.batch_rows,
-        predict_rows=policy.predict_batch,
-        warmup=t.warmup_share,
-        final=t.final_rate_share,
-        clip=t.clip_norm,
-        entropy=policy.gating.entropy_weight,
-        loss=LossShape(shape.focal_gamma, shape.huber_delta, shape.label_smoothing),
-        init_batches=shape.log_variance_init_batches,
-        ndcg_tasks=policy.selection.ndcg_tasks,
-        ndcg_k=policy.selection.ndcg_k,
-    )
-
-
-def _rates(policy: TeacherSettings) -> Rates:
-    t = policy.training
-    return Rates(t.base_rate, {str(k): v for k, v in t.expert_rates.items()}, t.log_variance_rate, t.weight_decay)
