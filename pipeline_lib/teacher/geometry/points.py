@@ -90,10 +90,8 @@ class PointBlock(nn.Module):
 
     def _attend(self, phi: Tensor, row: Tensor, rows: int) -> Tensor:
         score = self.score(phi)  # (N, 1)
-        top = torch.full((rows, 1), _LOW, dtype=score.dtype, device=score.device)
-        top = top.index_reduce(0, row, score.detach(), "amax")
-        share = (score - top[row]).exp()
-        return _summed(share * phi, row, rows) / _summed(share, row, rows).clamp(min=_EPS)
+        share = (score - _largest(score.detach(), row, rows)[row]).exp()
+        return _summed(share * phi, row, rows) / _summed(share, row, rows).clamp(min=1)  # the largest share is 1
 
 
 def _summed(values: Tensor, row: Tensor, rows: int) -> Tensor:
