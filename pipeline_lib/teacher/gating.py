@@ -47,8 +47,9 @@ class Gate(nn.Module):
         logits = logits * some[:, None]
         closed = ~(open_ways | ~some)[:, None]  # (B, 1, ways)
         if self._type == "softmax":
-            return logits.masked_fill(closed, CLOSED).softmax(dim=-1)
-        weights = torch.sigmoid(logits).masked_fill(closed, 0.0)
+            shares: Tensor = logits.masked_fill(closed, CLOSED).softmax(dim=-1)
+            return shares
+        weights: Tensor = torch.sigmoid(logits).masked_fill(closed, 0.0)
         if self._type == "sigmoid_raw":
             return weights
         return weights / weights.sum(-1, keepdim=True).clamp(min=1e-6)

@@ -80,13 +80,9 @@ def expert_of(experts: nn.ModuleDict, name: str) -> Expert:
 
 def shared_encoders(tasks: Sequence[TaskSpec], key: str) -> list[int]:
     """Which basket encodes each task. By (group, kind) loss kinds do not fight in one encoder."""
-    of = {
-        "group_type": lambda task: (task.group, task.kind),
-        "group": lambda task: task.group,
-        "task": lambda task: task.name,
-    }[key]
-    keys = sorted({of(task) for task in tasks})
-    return [keys.index(of(task)) for task in tasks]
+    parts = {"group_type": ("group", "kind"), "group": ("group",), "task": ("name",)}[key]
+    keys = [tuple(getattr(task, part) for part in parts) for task in tasks]
+    return [sorted(set(keys)).index(own) for own in keys]
 
 
 class Teacher(nn.Module):
@@ -128,7 +124,7 @@ class Teacher(nn.Module):
         self.register_buffer("scales", scales, persistent=False)
         self.register_buffer("core", torch.tensor(inputs.core), persistent=False)
         self.register_buffer("frozen", torch.zeros((), dtype=torch.bool))
-        self.register_load_state_dict_post_hook(_refreeze)
+        self.register_load_state_dict_post_hook(_refreeze)  # type: ignore[no-untyped-call]
 
     def forward(self, batch: Batch) -> TeacherOutput:
         return self.conclude(batch.x, self.perceive(batch))
@@ -182,7 +178,7 @@ class Teacher(nn.Module):
         """Phase 2: experts, private experts, adapters and gates stay as they are, in evaluation mode, also reloaded."""
         self.frozen.fill_(True)
         for part in self._perceiving():
-            part.requires_grad_(False)
+            part.requires_grad_(False).zero_grad()  # a gradient left behind would still count when norms are clipped
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Teacher:

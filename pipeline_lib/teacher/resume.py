@@ -45,7 +45,7 @@ class Progress:
         self.phase, self.epoch, self.step, self.stale, self.phase_best = phase, 0, 0, 0, float("-inf")
 
     def finished(self, epochs: int, patience: int) -> bool:
-        return self.epoch >= epochs or self.stale > patience
+        return self.epoch >= epochs or self.stale >= patience
 
     def record(self, row: dict[str, Any], score: float) -> bool:
         """Close an epoch; True if it is the best so far (the earlier one wins a tie)."""

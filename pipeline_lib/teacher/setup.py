@@ -119,8 +119,8 @@ def rates_of(policy: TeacherSettings) -> Rates:
     t = policy.training
     return Rates(
         base=t.base_rate,
-        experts=dict(t.expert_rates),
-        structure=dict(t.structure_rates),
+        experts={str(name): rate for name, rate in t.expert_rates.items()},
+        structure={str(name): rate for name, rate in t.structure_rates.items()},
         log_variance=policy.weighting.log_variance_rate,
         decay=t.weight_decay,
     )

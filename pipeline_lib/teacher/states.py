@@ -76,6 +76,5 @@ class ClusterEmbedding(nn.Module):
             assert self.default is not None  # noqa: S101  one of the two exists
             return self.default.expand(len(x), -1)
         share = x[:, slice(*self._at)]  # (B, K)
-        if self._hard:
-            return self.table[share.argmax(dim=1)]
-        return share.to(self.table.dtype) @ self.table
+        chosen: Tensor = self.table[share.argmax(dim=1)] if self._hard else share.to(self.table.dtype) @ self.table
+        return chosen

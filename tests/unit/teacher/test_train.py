@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -13,11 +14,13 @@ import torch
 from pipeline_lib.errors import ManifestMismatch, SchemaError, SettingsError, TrainingDiverged
 from pipeline_lib.runs import Out, RunContext, StageOutput
 from pipeline_lib.teacher.checkpoint import load_checkpoint
-from pipeline_lib.teacher.loop import require_finite
+from pipeline_lib.teacher.epoch import describe
 from pipeline_lib.teacher.predict import predict
 from pipeline_lib.teacher.resume import Progress
-from pipeline_lib.teacher.train import pick_device, train
-from tests.unit.teacher.bank import TASKS, World, read_frame_of
+from pipeline_lib.teacher.setup import pick_device, plan_of, trainee_of
+from pipeline_lib.teacher.step import Stepper
+from pipeline_lib.teacher.train import train
+from tests.unit.teacher.bank import TASKS, World, data_of
 
 Maker = Callable[..., RunContext]
 
@@ -63,7 +66,15 @@ def test_the_stage_writes_what_the_contract_names(trained: RunContext) -> None:
     gates = pl.read_parquet(out.path("gate_weights.parquet"))
     parts = keys.filter(pl.col("part").is_in(["gate", "serve"]))
     assert gates.height == parts.height * len(TASKS)
-    assert gates.columns == ["customer_key", "cutoff_date", "task", *trained.settings.teacher.experts, "entropy"]
+    assert gates.columns == [
+        "customer_key",
+        "cutoff_date",
+        "task",
+        *trained.settings.teacher.experts,
+        "entropy",
+        "private_share",
+    ]
+    assert gates["private_share"].is_between(0, 1).all()
     weights = gates.select(trained.settings.teacher.experts)
     assert (weights.sum_horizontal() - 1).abs().max() < 1e-5
 
@@ -99,23 +110,95 @@ def test_the_same_inputs_give_the_same_bytes_whatever_the_threads_of_the_place(t
         torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("killed_after", [1, 2])
+@pytest.mark.rule("R29")
+@pytest.mark.parametrize("killed_after", [1, 2, 3])
 def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(make_context: Maker, killed_after: int) -> None:
-    ctx = make_context({"teacher": {"training": {"epochs": 3}}}, rows=150)
+    """Within phase 1, between the phases, and within phase 2."""
+    ctx = make_context({"teacher": {"training": {"epochs": 2, "phase2": {"epochs": 2}}}}, rows=150)
     seen: list[int] = []
 
     def kill(progress: Progress) -> None:
-        seen.append(progress.epoch)
-        if progress.epoch == killed_after:
+        seen.append(len(progress.curve))
+        if len(progress.curve) == killed_after:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         train(ctx, kill)
-    resumed = train(ctx, lambda progress: seen.append(progress.epoch))
-    assert seen == [1, 2, 3]  # no epoch was repeated
+    resumed = train(ctx, lambda progress: seen.append(len(progress.curve)))
+    assert seen == [1, 2, 3, 4]  # no epoch was repeated
     place = ctx.settings.place.model_copy(update={"recompute": True})
     whole = RunContext(ctx.settings.model_copy(update={"place": place}), ctx.logical_date, ctx.objects)
     assert digests(train(whole)) == digests(resumed)
+
+
+@pytest.mark.rule("R29")
+def test_a_run_killed_inside_an_epoch_ends_with_the_same_bytes(
+    make_context: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ctx = make_context(rows=150)
+    steps: list[int] = []
+    accumulate = Stepper.accumulate
+
+    def kill(self: Stepper, chunk: torch.Tensor, micro_rows: int, step: int) -> None:
+        steps.append(step)
+        if len(steps) == 4:  # two steps an epoch: inside the second
+            raise KeyboardInterrupt
+        accumulate(self, chunk, micro_rows, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Stepper, "accumulate", kill)
+        with pytest.raises(KeyboardInterrupt):
+            train(ctx)
+    resumed = train(ctx)
+    place = ctx.settings.place.model_copy(update={"recompute": True})
+    whole = RunContext(ctx.settings.model_copy(update={"place": place}), ctx.logical_date, ctx.objects)
+    assert digests(train(whole)) == digests(resumed)
+
+
+@pytest.mark.rule("R28")
+def test_phase_2_runs_all_its_epochs_after_phase_1(make_context: Maker) -> None:
+    ctx = make_context({"teacher": {"training": {"epochs": 2, "phase2": {"epochs": 3}}}}, rows=150)
+    epochs: list[tuple[int, int, int]] = []
+    train(ctx, lambda progress: epochs.append((progress.phase, progress.epoch, progress.stale)))
+    assert [(phase, epoch) for phase, epoch, _ in epochs] == [(0, 1), (0, 2), (1, 1), (1, 2), (1, 3)]
+    assert epochs[2][2] == 0  # early stopping starts anew
+
+
+@pytest.mark.rule("R28")
+def test_phase_2_starts_from_the_best_weights_and_is_kept_only_if_it_beats_them(make_context: Maker) -> None:
+    bad = {"epochs": 2, "base_rate": 5e-3, "phase2": {"epochs": 2, "rate_share": 1.0, "warmup_share": 0.0}}
+    out = train(make_context({"teacher": {"training": bad}}, rows=200))
+    curve = json.loads(out.path("metrics.json").read_bytes())["curve"]
+    assert [row["phase"] for row in curve] == [0, 0, 1, 1]
+    best = max(row["composite_stop"] for row in curve)
+    assert curve[out.facts["best_epoch"]]["composite_stop"] == best == pytest.approx(float(out.facts["composite"]))
+
+
+@pytest.mark.rule("R31")
+def test_the_best_epochs_score_is_that_of_the_checkpoint(trained: RunContext) -> None:
+    """Recomputed from the reloaded checkpoint on all of part stop."""
+    out, data = trained.read("teacher"), data_of(trained)
+    loaded = load_checkpoint(
+        out.path("checkpoint/weights.safetensors"), out.path("checkpoint/model.json"), schema_hash="a" * 64
+    )
+    trainee = trainee_of(loaded.model, data, trained.settings.teacher, torch.device("cpu"))
+    row = describe(trainee, plan_of(trained.settings.teacher), Progress(), {"total": 0.0})
+    assert row["composite_stop"] == pytest.approx(float(out.facts["composite"]), abs=1e-6)
+
+
+@pytest.mark.rule("R30")
+def test_the_validation_loss_knows_no_weights_transfer_or_regularisers(world: World) -> None:
+    def stop_loss(**teacher: Any) -> float:
+        policy = world.ctx.settings.teacher.model_copy(
+            update={k: getattr(world.ctx.settings.teacher, k).model_copy(update=v) for k, v in teacher.items()}
+        )
+        trainee = trainee_of(world.model, world.data, policy, torch.device("cpu"))
+        trainee.weighting.start_at({t.name: 0.3 for t in world.tasks})
+        return float(describe(trainee, plan_of(policy), Progress(), {"total": 0.0})["loss_stop"])
+
+    plain = stop_loss()
+    assert plain == stop_loss(weighting={"method": "fixed"})
+    assert plain == stop_loss(adatt={"enabled": True}, gating={"entropy_weight": 0.1})
 
 
 def test_labels_of_the_gate_and_of_customers_to_serve_are_never_read(make_context: Maker) -> None:
@@ -134,7 +217,7 @@ def test_the_checkpoint_rebuilds_the_model_that_wrote_the_soft_labels(trained: R
     out = trained.read("teacher")
     paths = out.path("checkpoint/weights.safetensors"), out.path("checkpoint/model.json")
     loaded = load_checkpoint(*paths, schema_hash="a" * 64)
-    frame = read_frame_of(trained)
+    frame = data_of(trained).frame
     found = predict(loaded.model, frame, torch.arange(frame.rows), 4096, torch.device("cpu"))
     table = pl.read_parquet(out.path("soft_labels.parquet"))
     for task in ("churn_signal", "top_mcc_shift"):
@@ -158,7 +241,7 @@ def test_a_checkpoint_refuses_a_foreign_schema_and_changed_weights(trained: RunC
 
 
 def test_training_learns_the_planted_signals(make_context: Maker) -> None:
-    ctx = make_context({"teacher": {"training": {"epochs": 10, "base_rate": 1e-2}}}, rows=800)
+    ctx = make_context({"teacher": {"training": {"epochs": 20, "base_rate": 1e-2}}}, rows=800)
     metrics = json.loads(train(ctx).path("metrics.json").read_bytes())
     assert metrics["tasks"]["churn_signal"]["fidelity"]["auc"] > 0.7
     assert metrics["tasks"]["top_mcc_shift"]["fidelity"]["auc"] > 0.7
@@ -167,7 +250,9 @@ def test_training_learns_the_planted_signals(make_context: Maker) -> None:
 
 
 def test_few_rows_mean_more_epochs_and_patience_ends_them(make_context: Maker) -> None:
-    ctx = make_context({"teacher": {"training": {"min_steps": 10, "patience_share": 0.2}}}, rows=150)
+    ctx = make_context(
+        {"teacher": {"training": {"min_steps": 10, "patience_share": 0.2, "phase2": {"epochs": 0}}}}, rows=150
+    )
     epochs: list[int] = []
     out = train(ctx, lambda progress: epochs.append(progress.epoch))
     assert 2 < len(epochs) <= 5  # 90 train rows in batches of 64: two steps an epoch
@@ -198,7 +283,7 @@ def test_a_feature_that_is_not_finite_is_refused_by_name(context: RunContext) ->
         train(context)
 
 
-@pytest.mark.parametrize("name", ["x_norm", "sequences", "edges"])
+@pytest.mark.parametrize("name", ["x_norm", "sequences", "edges", "diagrams"])
 def test_tables_whose_rows_differ_are_refused(context: RunContext, name: str) -> None:
     rewritten(context, "features", f"{name}.parquet", lambda t: t.reverse())
     with pytest.raises(SchemaError, match=f"{name}.parquet: rows differ"):
@@ -213,15 +298,17 @@ def test_a_class_beyond_the_list_is_refused(context: RunContext) -> None:
 
 def test_immature_labels_are_unknown(context: RunContext) -> None:
     rewritten(context, "labels", "label_table.parquet", lambda t: t.with_columns(label_status=pl.lit("immature")))
-    assert all(label.isnan().all() for label in read_frame_of(context).labels.values())
+    with pytest.raises(SchemaError, match="no train row carries it"):
+        data_of(context)
 
 
 def test_the_newest_steps_are_kept_and_padding_is_zero(world: World) -> None:
     frame, steps = world.frame, world.inputs.max_steps
-    long = int(torch.nonzero(frame.offsets.diff() > steps)[0])
+    long = int(torch.nonzero(frame.steps.offsets.diff() > steps)[0])
     batch = frame.batch(torch.tensor([long, 0]))
-    end = int(frame.offsets[long + 1])
-    assert torch.equal(batch.steps[0], frame.values[end - steps : end])
+    end = int(frame.steps.offsets[long + 1])
+    assert torch.equal(batch.steps[0], frame.steps.values[end - steps : end, :-1])
+    assert torch.equal(batch.days[0], frame.steps.values[end - steps : end, -1])
     assert batch.steps[1, int(batch.length[1]) :].abs().sum() == 0
 
 
@@ -232,12 +319,6 @@ def test_groups_that_do_not_tile_the_columns_are_refused(context: RunContext) ->
 
     with pytest.raises(SchemaError, match="group holdings starts at column 5, expected 4"):
         Inputs.from_schema(body, [], 8)
-
-
-def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_task() -> None:
-    with pytest.raises(TrainingDiverged, match="churn") as caught:
-        require_finite(torch.tensor(float("nan")), {"churn": torch.tensor(float("nan")), "b": torch.tensor(1.0)}, 17)
-    assert caught.value.step == 17
 
 
 def test_a_dead_expert_stops_the_run(make_context: Maker) -> None:
@@ -256,5 +337,5 @@ def test_cuda_on_a_machine_without_it_is_refused() -> None:
 
 
 def test_an_expert_twice_is_refused(make_settings) -> None:
-    with pytest.raises(SettingsError, match="written twice"):
+    with pytest.raises(SettingsError, match="distinct and in the order"):
         make_settings("synthetic", {"teacher": {"experts": ["deepfm", "deepfm"]}})
