@@ -10,8 +10,8 @@ using Sinkhorn Divergences", AISTATS 2019.
     out   = LN(MLP([S_1 .. S_R] / eps))
 
 Input (B, F), output (B, out_dim). How ours differs: the cost comes from learned support points, because a free
-positive matrix is no transport cost (staying would cost more than moving). Distances are read in units of eps: they are of
-its order, and a tenth would drown in the next layer's bias. Source: teacher.md section 5.7.
+positive matrix is no transport cost (staying would cost more than moving). Distances are read in units of eps: they
+are of its order, and would drown in the next layer's bias. Source: teacher.md section 5.7.
 """
 
 from __future__ import annotations
