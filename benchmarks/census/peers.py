@@ -8,11 +8,15 @@ when it is imported, and needs ``requests`` for that without declaring it: here 
 
 from __future__ import annotations
 
+import contextlib
+import io
 import sys
+from collections.abc import Callable
 from types import ModuleType
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from benchmarks.census.data import TASKS, Census, Part
 
@@ -51,10 +55,12 @@ class Rechub(nn.Module):
         return part.ids[:, : len(categories)] - offsets, part.numbers
 
     def forward(self, ids: Tensor, numbers: Tensor) -> Tensor:
-        categories, names, _ = self._census
-        columns = dict(zip(categories, ids.unbind(1), strict=True)) | dict(zip(names, numbers.unbind(1), strict=True))
-        out: Tensor = self.net(columns)
+        out: Tensor = self.net(self.columns(ids, numbers))
         return out
+
+    def columns(self, ids: Tensor, numbers: Tensor) -> dict[str, Tensor]:
+        categories, names, _ = self._census
+        return dict(zip((*categories, *names), (*ids.unbind(1), *numbers.unbind(1)), strict=True))
 
 
 def deepctr(kind: str, census: Census, seed: int, std: float = 1e-4) -> nn.Module:
@@ -91,6 +97,32 @@ class DeepCtr(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.net(x)
         return out
+
+
+def own_trainer(net: nn.Module, part: Part, rows: Tensor) -> Callable[[], None] | None:
+    """The library's own loop over the given rows, batch 1,024, Adam. Building its data set is not in it."""
+    x = [column[rows] for column in net.prepare(part)] if isinstance(net, Rechub | DeepCtr) else []
+    if isinstance(net, Rechub):
+        from torch_rechub.trainers import MTLTrainer
+        from torch_rechub.utils.data import TorchDataset
+
+        columns = {name: column.numpy() for name, column in net.columns(*x).items()}
+        loader = DataLoader(TorchDataset(columns, part.y[rows].numpy()), batch_size=1024, shuffle=True)
+        trainer = MTLTrainer(net.net, ["classification"] * len(TASKS), optimizer_params={"lr": 1e-3})
+        return _quiet(lambda: trainer.train_one_epoch(loader))
+    if isinstance(net, DeepCtr):
+        net.net.compile("adam", loss=["binary_crossentropy"] * len(TASKS), metrics=[])
+        inputs = [column[:, None].numpy() for column in x[0].unbind(1)]
+        return _quiet(lambda: net.net.fit(inputs, part.y[rows].numpy(), batch_size=1024, epochs=1, verbose=0))
+    return None
+
+
+def _quiet(act: Callable[[], object]) -> Callable[[], None]:
+    def run() -> None:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            act()
+
+    return run
 
 
 def _offsets(census: Census) -> Tensor:

@@ -12,24 +12,24 @@ import numpy as np
 
 from benchmarks.census import training, trees
 from benchmarks.census.data import Census
-from benchmarks.census.rows import ROWS, Row
+from benchmarks.census.rows import Row
 
 PACKAGES = ("torch", "torch-rechub", "deepctr-torch", "lightgbm", "numpy")
 
 
-def key(name: str, seed: int, census_digest: str) -> str:
+def key(name: str, row: Row, seed: int, census_digest: str) -> str:
     """Digest of what decides a result: row, recipe, protocol, seed, data. Code is not in it: ``--fresh`` forgets."""
-    row = ROWS[name]
     settings = trees.SETTINGS if row.build is None else (training.BATCH, training.RATE)
     parts = [name, row.spec, dataclasses.asdict(row.recipe), row.bins, settings, seed, census_digest]
     return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:16]
 
 
-def digest(folder: Path, file: str, rows: int | None) -> str:
-    return hashlib.sha256((folder / file).read_bytes()).hexdigest()[:16] + f"/{rows}"
+def digest(folder: Path, file: str, quick: bool) -> str:
+    """Of the data, and whether all of it is read."""
+    return hashlib.sha256((folder / file).read_bytes()).hexdigest()[:16] + quick * "/quick"
 
 
-def run(name: str, seed: int, census: Census, row: Row) -> tuple[dict[str, object], np.ndarray]:
+def run(seed: int, census: Census, row: Row) -> tuple[dict[str, object], np.ndarray]:
     """Train, test. Returns what the table needs, and the test probabilities (N, 2)."""
     test = census.parts["test"]
     if row.build is None:
@@ -50,19 +50,21 @@ def path(out: Path, name: str, seed: int) -> Path:
     return out / f"{name}-{seed}.json"
 
 
-def stored(out: Path, name: str, seed: int, census_digest: str) -> dict[str, object] | None:
+def stored(out: Path, name: str, row: Row, seed: int, census_digest: str) -> dict[str, object] | None:
     """The finished result of this very row, or None."""
     file = path(out, name, seed)
     if not file.is_file():
         return None
     found: dict[str, object] = json.loads(file.read_text())
-    return found if found["key"] == key(name, seed, census_digest) else None
+    return found if found["key"] == key(name, row, seed, census_digest) else None
 
 
-def store(out: Path, name: str, seed: int, census_digest: str, found: dict[str, object], test: np.ndarray) -> None:
+def store(
+    out: Path, name: str, row: Row, seed: int, census_digest: str, found: dict[str, object], test: np.ndarray
+) -> None:
     """Probabilities first: a result without them is not finished."""
     np.save(path(out, name, seed).with_suffix(".npy"), test)
-    body = {"key": key(name, seed, census_digest), "row": name, "seed": seed, **found}
+    body = {"key": key(name, row, seed, census_digest), "row": name, "seed": seed, **found}
     path(out, name, seed).write_text(json.dumps(body, indent=1) + "\n")
 
 

@@ -27,6 +27,8 @@ class Row:
     """Everything that decides the result beside the protocol; a result with another one is not reused."""
     recipe: Recipe = Recipe()
     bins: int = 32
+    needs: str = ""
+    """Package that must be installed."""
     group: str = "ours"
     """ours, peer or trees; and ``tried`` for ablations, which are not in the main table."""
 
@@ -53,12 +55,15 @@ def ours(kind: type[nn.Module], std: float = 0.05, dim: int = 8, piecewise: bool
 
 
 def _peer(label: str, build: Callable[..., nn.Module], kind: str, *extra: float) -> Row:
-    return Row(label, lambda census, seed: build(kind, census, seed, *extra), f"{label} {extra}", group="peer")
+    needs = "torch_rechub" if build is peers.rechub else "deepctr_torch"
+    return Row(
+        label, lambda census, seed: build(kind, census, seed, *extra), f"{label} {extra}", needs=needs, group="peer"
+    )
 
 
 def _ours(label: str, kind: type[nn.Module], recipe: Recipe = Recipe(), group: str = "ours", bins: int = 32,  # noqa: B008
           **shape: object) -> Row:  # fmt: skip
-    return Row(label, ours(kind, **shape), f"{kind.__name__} {shape}", recipe, bins, group)
+    return Row(label, ours(kind, **shape), f"{kind.__name__} {shape}", recipe, bins, group=group)
 
 
 ROWS: Mapping[str, Row] = {

@@ -7,6 +7,7 @@ without a better mean validation AUC, test at the best one. A ``Recipe`` says wh
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -73,30 +74,50 @@ def optimizer(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     return torch.optim.AdamW(net.parameters(), RATE, weight_decay=recipe.decay, fused=True)
 
 
+class Average:
+    """A copy that follows the weights: plain mean at first, exponential once that forgets faster.
+
+    Source: Polyak and Juditsky, 1992; Izmailov et al., "Averaging Weights Leads to Wider Optima", UAI 2018.
+    """
+
+    def __init__(self, net: nn.Module, keep: float) -> None:
+        self.net, self._keep, self._steps = copy.deepcopy(net), keep, 0
+        self._pairs = list(self.net.parameters()), list(net.parameters())
+
+    @torch.no_grad()
+    def follow(self) -> None:
+        self._steps += 1
+        torch._foreach_lerp_(*self._pairs, 1 - min(self._keep, 1 - 1 / self._steps))
+
+
+def step(batches: Batches, adam: torch.optim.Optimizer, rows: Tensor, average: Average | None) -> None:
+    """One batch: the only thing that is timed as training."""
+    adam.zero_grad()
+    batches.loss(rows).backward()
+    adam.step()
+    if average:
+        average.follow()
+
+
 def train(net: nn.Module, census: Census, seed: int, recipe: Recipe) -> Outcome:
-    """The whole protocol. Weights end as they were at the best epoch."""
+    """The whole protocol."""
     start, train_cpu = time.process_time(), 0.0
     batches, order = Batches(net, census.parts["train"]), torch.Generator().manual_seed(seed)
-    steps = -(-len(batches.y) // BATCH)
     adam = optimizer(net, recipe)
-    rate = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps * recipe.epochs) if recipe.cosine else None
-    judged = copy.deepcopy(net) if recipe.average else net
+    average = Average(net, recipe.average) if recipe.average else None
+    judged = average.net if average else net
     seen: list[list[float]] = []
     best, kept = 0, copy.deepcopy(judged.state_dict())
     for epoch in range(recipe.epochs):
+        for group in adam.param_groups:
+            group["lr"] = rate(recipe, epoch)
         net.train()
         since = time.process_time()
         for rows in torch.randperm(len(batches.y), generator=order).split(BATCH):
-            adam.zero_grad()
-            batches.loss(rows).backward()
-            adam.step()
-            if rate:
-                rate.step()
-            if recipe.average:
-                _follow(judged, net, min(recipe.average, 1 - 1 / (1 + adam_steps(adam))))
+            step(batches, adam, rows, average)
         train_cpu += time.process_time() - since
         seen.append(aucs(census.parts["val"], predict(judged, census.parts["val"])))
-        if np.mean(seen[-1]) > np.mean(seen[best]) or epoch == 0:
+        if epoch == 0 or np.mean(seen[-1]) > np.mean(seen[best]):
             best, kept = epoch, copy.deepcopy(judged.state_dict())
         if epoch - best >= recipe.patience:
             break
@@ -105,16 +126,9 @@ def train(net: nn.Module, census: Census, seed: int, recipe: Recipe) -> Outcome:
     return Outcome(test, seen, best + 1, len(seen), train_cpu, time.process_time() - start)
 
 
-def adam_steps(adam: torch.optim.Optimizer) -> float:
-    """Steps taken so far: the average starts as a plain mean and becomes exponential."""
-    return float(next(iter(adam.state.values()))["step"])
-
-
-@torch.no_grad()
-def _follow(average: nn.Module, net: nn.Module, keep: float) -> None:
-    torch._foreach_lerp_(list(average.parameters()), list(net.parameters()), 1 - keep)
-    for mine, its in zip(average.buffers(), net.buffers(), strict=True):
-        mine.copy_(its)
+def rate(recipe: Recipe, epoch: int) -> float:
+    """Adam's rate in an epoch: constant, or half a cosine over all epochs."""
+    return RATE * (1 + math.cos(math.pi * epoch / recipe.epochs)) / 2 if recipe.cosine else RATE
 
 
 @torch.no_grad()
