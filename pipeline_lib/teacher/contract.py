@@ -70,7 +70,7 @@ class Inputs:
 
     @classmethod
     def from_schema(cls, schema: Mapping[str, Any], core_groups: Sequence[str], max_steps: int) -> Inputs:
-        """From ``schema.json``: columns, groups, roles, sequence, items and diagrams.
+        """From ``schema.json``: columns, groups, sequence, items and diagrams.
 
         Raises:
             SchemaError: the groups do not tile the columns, or hyperbolic ones are not declared as tangent vectors.
@@ -80,15 +80,16 @@ class Inputs:
         groups = tuple(g for g in every if g.end > g.start)
         _require_tiling(groups, len(schema["columns"]))
         _require_tangent(groups, schema.get("blocks", []))
-        sequence, roles = schema["sequence"], schema["roles"]
+        sequence = schema["sequence"]
+        place = {str(column["name"]): i for i, column in enumerate(schema["columns"])}
         return cls(
             schema_hash=str(schema["schema_hash"]),
             columns=len(schema["columns"]),
             groups=groups,
             core=_core(groups, {g.name for g in every}, core_groups),
-            clusters=tuple(roles["cluster_probs"] or (0, 0)),
-            modes=tuple(_mode(name, *roles["hmm"][name]) for name in MODES if name in roles["hmm"]),
-            available=tuple((str(name), int(column)) for name, column in roles["avail"].items()),
+            clusters=_clusters(place),
+            modes=_modes(groups, place),
+            available=tuple((n.removeprefix(AVAILABLE), i) for n, i in place.items() if n.startswith(AVAILABLE)),
             channels=len(sequence["channels"]),
             max_steps=min(max_steps, int(sequence["max_len"])),
             items=tuple(_items(schema["items"])),
@@ -191,8 +192,18 @@ def _core(groups: Sequence[Group], known: set[str], wanted: Sequence[str]) -> tu
     return tuple(i for g in chosen for i in range(g.start, g.end))
 
 
-def _mode(name: str, start: int, end: int, valid: int | None) -> Mode:
-    return Mode(name, start, end, -1 if valid is None else valid)
+def _clusters(place: Mapping[str, int]) -> Range:
+    at = sorted(i for name, i in place.items() if name.startswith(CLUSTER))
+    if not at:
+        return (0, 0)
+    if at != list(range(at[0], at[-1] + 1)):
+        raise SchemaError(f"schema.json: columns {CLUSTER}* do not lie together: {at}")
+    return (at[0], at[-1] + 1)
+
+
+def _modes(groups: Sequence[Group], place: Mapping[str, int]) -> tuple[Mode, ...]:
+    found = {g.name.removeprefix(HMM): g for g in groups if g.name.startswith(HMM)}
+    return tuple(Mode(m, found[m].start, found[m].end, place.get(f"valid_{HMM}{m}", -1)) for m in MODES if m in found)
 
 
 def _items(items: Sequence[Mapping[str, Any]]) -> list[Item]:

@@ -208,13 +208,12 @@ def _features(
 
 
 def _schema(columns: list[str], items: list[str]) -> dict[str, Any]:
-    groups, at, place = [], 0, {name: i for i, name in enumerate(columns)}
+    groups, at = [], 0
     for name, (width, block, experts) in GROUPS.items():
         groups.append(
             {"name": name, "axis": "State", "block": block, "start": at, "end": at + width, "experts": experts}
         )
         at += width
-    states = {g["name"].removeprefix("hmm_"): g for g in groups if g["block"] == "hmm"}
     home = [g["name"] for g in groups for _ in range(g["start"], g["end"])]
     return {
         "schema_hash": "a" * 64,
@@ -225,13 +224,6 @@ def _schema(columns: list[str], items: list[str]) -> dict[str, Any]:
             for g in groups
             if g["block"] == "hyper_emb"
         ],
-        "roles": {
-            "cluster_probs": [place["gmm_prob_0"], place["gmm_prob_2"] + 1],
-            "cluster_valid": None,
-            "hmm": {m: [g["start"], g["end"], place.get(f"valid_hmm_{m}")] for m, g in states.items()},
-            "avail": {name.removeprefix("avail_"): i for name, i in place.items() if name.startswith("avail_")},
-            "confidence": {},
-        },
         "sequence": {"channels": [f"c{i}" for i in range(CHANNELS)], "max_len": MAX_LEN},
         "items": [
             {"name": name, "kind": "product"} if i < 3 else {"name": name, "kind": "category", "l1": i % 2, "l2": i}
