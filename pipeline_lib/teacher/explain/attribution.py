@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline_lib.errors import ContractError
-from pipeline_lib.teacher.explain.view import CausalView, main_direction
+from pipeline_lib.teacher.explain.view import CausalView, chunks, main_direction
 from pipeline_lib.teacher.frame import Batch, Frame
 
 Method = Literal["head", "exact"]
@@ -114,7 +114,7 @@ def fit_attributor(
     """
     if not len(rows):
         raise ContractError("attribution: no row to learn from")
-    sample = [frame.batch(chunk).to(device) for chunk in rows[:sample_rows].split(batch_rows)]
+    sample = [frame.batch(chunk).to(device) for chunk in chunks(rows[:sample_rows], batch_rows)]
     readout = main_direction(torch.cat([view.block(batch) for batch in sample]))
     targets = torch.cat([view.gradient_times_input(batch, readout) for batch in sample])
     scale = float(targets.std(0, correction=0).square().mean().sqrt())
@@ -126,7 +126,7 @@ def fit_attributor(
     fitting = Fitting(view, readout, head, RunningMean(decay), torch.optim.AdamW(head.parameters(), rate))
     shuffle = torch.Generator().manual_seed(seed)
     for _ in range(epochs):
-        for chunk in rows[torch.randperm(len(rows), generator=shuffle)].split(batch_rows):
+        for chunk in chunks(rows[torch.randperm(len(rows), generator=shuffle)], batch_rows):
             fitting.step(frame.batch(chunk).to(device))
     return Attributor(view, readout, fitting.mean.value, head)
 

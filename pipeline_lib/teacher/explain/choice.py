@@ -15,7 +15,7 @@ from pipeline_lib.settings.teacher import explain as settings
 from pipeline_lib.teacher.explain.attribution import Attributor, fit_attributor
 from pipeline_lib.teacher.explain.quality import Deletion, Quality, judge
 from pipeline_lib.teacher.explain.subject import Subject
-from pipeline_lib.teacher.explain.view import CausalView
+from pipeline_lib.teacher.explain.view import CausalView, chunks
 from pipeline_lib.teacher.frame import FIDELITY, FIT
 
 
@@ -60,7 +60,7 @@ def attribute(s: Subject, view: CausalView, rule: settings.Attribution) -> Attri
 
 def _mean_absolute(s: Subject, attributor: Attributor, rows: Tensor) -> dict[str, float]:
     total = torch.zeros(len(attributor.view.columns), dtype=torch.float64)
-    for chunk in rows.split(s.batch_rows):
+    for chunk in chunks(rows, s.batch_rows):
         total += attributor.of(s.frame.batch(chunk).to(s.device)).abs().sum(0).cpu()
     mean = (total / max(len(rows), 1)).tolist()
     return {s.columns[i]: value for i, value in zip(attributor.view.columns, mean, strict=True)}

@@ -18,7 +18,7 @@ from pipeline_lib.settings.teacher.explain import OutOfDistribution
 from pipeline_lib.teacher.explain.ood import OodReference, fit_reference, held_out
 from pipeline_lib.teacher.explain.probes import IMPOSSIBLE, probes
 from pipeline_lib.teacher.explain.subject import CAUSAL, Subject
-from pipeline_lib.teacher.explain.view import CausalView
+from pipeline_lib.teacher.explain.view import CausalView, chunks
 from pipeline_lib.teacher.frame import CALIB, FIDELITY, FIT, GATE, SERVE, STOP
 
 
@@ -65,7 +65,7 @@ def measure_distances(s: Subject, view: CausalView, rule: OutOfDistribution) -> 
 def latents_of(s: Subject, view: CausalView, rows: Tensor) -> Tensor:
     """Latents of the rows that have the expert's input. (n, m)."""
     found = []
-    for chunk in rows.split(s.batch_rows):
+    for chunk in chunks(rows, s.batch_rows):
         batch = s.frame.batch(chunk).to(s.device)
         found.append(view.latent(batch)[view.expert.available(batch)].cpu())
     return torch.cat(found) if found else torch.zeros(0, 1)
@@ -78,7 +78,7 @@ def probe_latents(s: Subject, view: CausalView, most: int) -> dict[str, Tensor]:
     groups = [[place[i] for i in range(g.start, g.end)] for g in s.inputs.reads(CAUSAL)]
     found: dict[str, list[Tensor]] = {}
     made = probes(view.own(s.frame.x[rows]), groups, s.seed)
-    for at in torch.arange(len(rows)).split(s.batch_rows):
+    for at in chunks(torch.arange(len(rows)), s.batch_rows):
         batch = s.frame.batch(rows[at])
         for name, values in made.items():
             found.setdefault(name, []).append(view.latent(view.with_own(batch, values[at]).to(s.device)).cpu())

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline_lib.teacher.contract import TaskSpec
-from pipeline_lib.teacher.explain.view import evaluating
+from pipeline_lib.teacher.explain.view import chunks, evaluating
 from pipeline_lib.teacher.frame import Frame
 from pipeline_lib.teacher.layers import TaskLinear
 from pipeline_lib.teacher.model import Teacher
@@ -152,7 +152,7 @@ def fit_heads(
         heads = EvidentialHeads(tasks, hidden_states(model, frame, rows[:1], device).shape[-1], hidden).to(device)
     optimiser, shuffle = torch.optim.Adam(heads.parameters(), rate), torch.Generator().manual_seed(seed)
     for epoch in range(epochs):
-        for chunk in rows[torch.randperm(len(rows), generator=shuffle)].split(batch_rows):
+        for chunk in chunks(rows[torch.randperm(len(rows), generator=shuffle)], batch_rows):
             labels = {name: label.to(device) for name, label in frame.targets(chunk).items()}
             states = hidden_states(model, frame, chunk, device)
             optimiser.zero_grad()

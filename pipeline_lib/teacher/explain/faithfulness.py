@@ -22,7 +22,7 @@ from torch import Tensor
 
 from pipeline_lib.settings.teacher.explain import Faithfulness
 from pipeline_lib.teacher.explain.ranks import mean_known, spearman_few
-from pipeline_lib.teacher.explain.view import evaluating
+from pipeline_lib.teacher.explain.view import chunks, evaluating
 from pipeline_lib.teacher.frame import Batch, Frame
 from pipeline_lib.teacher.gating import entropy
 from pipeline_lib.teacher.model import Perception, Teacher
@@ -43,9 +43,9 @@ class Reliance:
 def reliance(model: Teacher, frame: Frame, rows: Tensor, batch_rows: int, device: torch.device) -> Reliance:
     """Two passes over ``rows``: the blocks' means over rows that have them, then the changes."""
     with evaluating(model):
-        chunks = rows.split(batch_rows)
-        means = _block_means(model, frame, chunks, device)
-        parts = [_changes(model, frame.batch(chunk).to(device), means) for chunk in chunks]
+        pieces = chunks(rows, batch_rows)
+        means = _block_means(model, frame, pieces, device)
+        parts = [_changes(model, frame.batch(piece).to(device), means) for piece in pieces]
     joined = [torch.cat(found).cpu() for found in zip(*parts, strict=True)]
     return Reliance(*joined)
 
@@ -89,12 +89,12 @@ def lenses(weights: Tensor, avail: Tensor, names: tuple[str, ...], limit: float)
     return [MULTI_FACTOR if u else names[i] for u, i in zip(undecided.tolist(), best.tolist(), strict=True)]
 
 
-def _block_means(model: Teacher, frame: Frame, chunks: tuple[Tensor, ...], device: torch.device) -> list[Tensor]:
+def _block_means(model: Teacher, frame: Frame, pieces: tuple[Tensor, ...], device: torch.device) -> list[Tensor]:
     """Mean block of each expert over the rows that have its input. E x (d_i,)."""
     total: list[Tensor] = []
     count = torch.zeros(len(model.expert_names), device=device)
-    for chunk in chunks:
-        seen = model.perceive(frame.batch(chunk).to(device))
+    for piece in pieces:
+        seen = model.perceive(frame.batch(piece).to(device))
         sums = [(b.double() * seen.avail[:, i, None]).sum(0) for i, b in enumerate(seen.blocks)]
         total = [a + b for a, b in zip(total, sums, strict=True)] if total else sums
         count += seen.avail.sum(0)

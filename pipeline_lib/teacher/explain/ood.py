@@ -116,7 +116,7 @@ def _factor(z: np.ndarray, covariance: Covariance) -> tuple[Tensor, float]:
     if covariance == "diagonal":
         return torch.diag(torch.from_numpy(z.std(axis=0))), 0.0
     sigma, shrinkage = ledoit_wolf(z)
-    return torch.linalg.cholesky(torch.from_numpy(sigma)), float(shrinkage)
+    return torch.linalg.cholesky(torch.from_numpy(sigma)).contiguous(), float(shrinkage)
 
 
 def conformal(distances: Tensor, rate: float) -> float | None:

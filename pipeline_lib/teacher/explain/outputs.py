@@ -20,7 +20,7 @@ from torch import Tensor
 
 from pipeline_lib.teacher.explain.attribution import Attributor
 from pipeline_lib.teacher.explain.ood import OodReference
-from pipeline_lib.teacher.explain.view import CausalView
+from pipeline_lib.teacher.explain.view import CausalView, chunks
 from pipeline_lib.teacher.frame import KEYS, Frame
 
 SCHEMA = {
@@ -50,7 +50,7 @@ def explanation_table(
     keys = frame.keys[rows.numpy()].select(KEYS)
     if explainer is None or not len(rows):
         return keys.with_columns(pl.lit(None, dtype=kind).alias(name) for name, kind in SCHEMA.items())
-    parts = [_explained(explainer, frame, chunk, device) for chunk in rows.split(batch_rows)]
+    parts = [_explained(explainer, frame, chunk, device) for chunk in chunks(rows, batch_rows)]
     return pl.concat([keys, pl.concat(parts)], how="horizontal")
 
 

@@ -24,6 +24,7 @@ from torch import Tensor
 from pipeline_lib.settings.teacher.explain import Attribution
 from pipeline_lib.teacher.explain.attribution import Attributor
 from pipeline_lib.teacher.explain.ranks import mean_known, spearman_rows, spread_ratio, top_overlap
+from pipeline_lib.teacher.explain.view import chunks
 from pipeline_lib.teacher.frame import Batch, Frame
 
 SHARES = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5)
@@ -92,8 +93,8 @@ def judge(
     chance = torch.Generator().manual_seed(seed)
     found: dict[str, list[np.ndarray]] = {"own": [], "noisy": [], "exact": [], "named": [], "random": []}
     rows = rows[: policy.gate_rows]
-    baseline = attributor.view.own(frame.x[rows]).mean(0).to(device) if len(rows) else None
-    for chunk in rows.split(batch_rows):
+    baseline = attributor.view.own(frame.x[rows]).mean(0).to(device)  # (F,)
+    for chunk in chunks(rows, batch_rows):
         batch = frame.batch(chunk).to(device)
         x, own = attributor.view.own(batch.x), attributor.of(batch)
         noise = torch.randn(x.shape, generator=chance).to(device) * policy.noise_sigma
@@ -125,12 +126,11 @@ def _checks(found: Mapping[str, np.ndarray], policy: Attribution) -> dict[str, C
     }
 
 
-def _changes(attributor: Attributor, batch: Batch, importance: Tensor, baseline: Tensor | None) -> Tensor:
+def _changes(attributor: Attributor, batch: Batch, importance: Tensor, baseline: Tensor) -> Tensor:
     """|s(x) - s(x without its most important columns)| for each share. importance (B, F) -> (B, S).
 
     A deleted column takes its mean over the rows, which is what the target measures departures from.
     """
-    assert baseline is not None
     view = attributor.view
     start, own = attributor.readings(batch), view.own(batch.x)
     rank = importance.argsort(dim=1, descending=True).argsort(dim=1)  # 0: most important

@@ -11,6 +11,7 @@ from pipeline_lib.settings.teacher.explain import Explain
 from pipeline_lib.teacher.explain.evidential import fit_heads, hidden_states
 from pipeline_lib.teacher.explain.sparse_codes import activations, firing, fit_codes
 from pipeline_lib.teacher.explain.subject import Subject
+from pipeline_lib.teacher.explain.view import chunks
 from pipeline_lib.teacher.frame import FIDELITY, FIT
 
 
@@ -29,7 +30,7 @@ def side_heads(s: Subject, policy: Explain) -> tuple[dict[str, Any], dict[str, T
         heads = fit_heads(s.model, s.frame, s.tasks, fit, hidden=rule.hidden, penalty=rule.penalty,
                           anneal_epochs=rule.anneal_epochs, epochs=rule.epochs, rate=rule.rate,
                           batch_rows=s.train_rows, seed=s.seed, device=s.device)  # fmt: skip
-        states = [hidden_states(s.model, s.frame, chunk, s.device) for chunk in held.split(s.batch_rows)]
+        states = [hidden_states(s.model, s.frame, chunk, s.device) for chunk in chunks(held, s.batch_rows)]
         evidence = heads.evidence(torch.cat(states)) if states else {}
         report["evidential"] = {
             name: {"median_uncertainty": float(e.uncertainty.median())} for name, e in evidence.items()

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline_lib.teacher.explain.view import evaluating
+from pipeline_lib.teacher.explain.view import chunks, evaluating
 from pipeline_lib.teacher.frame import Frame
 from pipeline_lib.teacher.model import Teacher
 
@@ -67,7 +67,7 @@ class Firing:
 def activations(model: Teacher, frame: Frame, rows: Tensor, batch_rows: int, device: torch.device) -> Tensor:
     """The experts' blocks side by side. (n, D) on the CPU."""
     with evaluating(model):
-        seen = [model.perceive(frame.batch(chunk).to(device)).blocks for chunk in rows.split(batch_rows)]
+        seen = [model.perceive(frame.batch(chunk).to(device)).blocks for chunk in chunks(rows, batch_rows)]
     return torch.cat([torch.cat(blocks, dim=1).cpu() for blocks in seen])
 
 

@@ -78,6 +78,11 @@ def main_direction(blocks: Tensor) -> Tensor:
     return (direction * direction[direction.abs().argmax()].sign()).float()
 
 
+def chunks(rows: Tensor, size: int) -> tuple[Tensor, ...]:
+    """Row numbers in pieces of at most ``size``; no piece where there is no row."""
+    return rows.split(size) if len(rows) else ()
+
+
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
     """Evaluation mode inside, and afterwards each submodule in the mode it was in."""
