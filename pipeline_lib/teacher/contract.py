@@ -16,6 +16,8 @@ from pipeline_lib.settings.tasks import Tasks
 CORE = "core"
 MODES = ("journey", "lifecycle", "behavior")
 RAW_BLOCK, MASK_BLOCK, HYPERBOLIC_BLOCK = "x_raw", "mask", "hyper_emb"
+CLUSTER, HMM, AVAILABLE = "gmm_prob_", "hmm_", "avail_"
+"""How columns and groups with a role of their own are named. Source: docs/artefacts.md."""
 Range = tuple[int, int]
 
 
