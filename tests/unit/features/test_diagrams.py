@@ -22,6 +22,7 @@ from pipeline_lib.features.inputs import usable_categories
 from pipeline_lib.features.items import described_items
 from pipeline_lib.features.load import opened
 from pipeline_lib.features.normalise import SCALED
+from pipeline_lib.features.schema import schema_hash
 from pipeline_lib.features.topology import rips
 from pipeline_lib.features.topology.diagrams import Diagrams
 from pipeline_lib.runs import Out
@@ -76,6 +77,15 @@ def test_the_bars_are_those_that_the_statistics_sum_up(shaped):
         "short": {"max_bars": 200, "dimensions": [0, 1]},
         "long": {"max_bars": 150, "dimensions": [0, 1]},
     }
+
+
+def test_windows_and_parents_are_part_of_the_structure(shaped):
+    schema = schema_of(shaped)
+    schema["diagrams"]["short"]["max_bars"] += 1
+    assert schema_hash(schema) != schema["schema_hash"]
+    schema = schema_of(shaped)
+    schema["items"][-1]["l1"] = "other"
+    assert schema_hash(schema) != schema["schema_hash"]
 
 
 def test_ranges_of_any_size_give_the_same_diagrams(bank, shaped, tmp_path_factory):
