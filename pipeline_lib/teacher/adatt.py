@@ -160,7 +160,8 @@ class AdaTT(nn.Module):
         unit = rows[usable] / norms[usable, None]
         at = at.to(rows.device)[usable]
         with in_float32(rows.device):
-            cosine = (unit @ unit.T).clamp(-1, 1).fill_diagonal_(1.0)
+            product = unit @ unit.T
+            cosine = ((product + product.T) / 2).clamp(-1, 1).fill_diagonal_(1.0)  # a product rounds asymmetrically
         pair = (at[:, None], at[None, :])
         old, first = self.affinity[pair], self.count[pair] == 0
         self.affinity[pair] = torch.where(first, cosine, _DECAY * old + (1 - _DECAY) * cosine).clamp(-1, 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,12 @@ KINDS = ("binary", "multiclass", "regression")
 
 def shipped(section: str) -> dict[str, Any]:
     """A section of the shipped ``teacher.yaml``, as a dictionary to change."""
-    text = (Path(pipeline_lib.__file__).parent / "config" / "teacher.yaml").read_text()
-    body: dict[str, Any] = yaml.safe_load(text)[section]
+    return deepcopy(_teacher()[section])
+
+
+@cache
+def _teacher() -> dict[str, Any]:
+    body: dict[str, Any] = yaml.safe_load((Path(pipeline_lib.__file__).parent / "config" / "teacher.yaml").read_text())
     return body
 
 
