@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from hypothesis import settings
 
 import pipeline_lib
 from pipeline_lib.teacher.contract import TaskSpec
 
+MANY = settings(max_examples=50, deadline=None)
+"""For property tests: nothing is timed, the first example may load half of torch."""
 KINDS = ("binary", "multiclass", "regression")
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pipeline_lib.settings.teacher.training import AdaTT as Policy
 from pipeline_lib.teacher.adatt import AdaTT, build_adatt, group_prior
-from tests.unit.teacher.parts import shipped, task
+from tests.unit.teacher.parts import MANY, shipped, task
 
 NAMES = ("a", "b", "c", "d")
 ZERO = torch.zeros(())
@@ -57,6 +57,7 @@ def observed(adatt: AdaTT, directions: Tensor) -> None:
 
 
 @pytest.mark.rule("R22")
+@MANY
 @given(seed=st.integers(0, 10_000), scale=st.floats(1e-3, 1e3))
 def test_the_first_affinity_is_the_cosine_of_the_gradients(seed: int, scale: float) -> None:
     rows = torch.randn(4, 6, generator=torch.Generator().manual_seed(seed))
@@ -67,6 +68,7 @@ def test_the_first_affinity_is_the_cosine_of_the_gradients(seed: int, scale: flo
 
 
 @pytest.mark.rule("R22")
+@MANY
 @given(
     steps=st.lists(st.tuples(st.integers(0, 1000), st.sets(st.sampled_from(NAMES), min_size=1)), min_size=1, max_size=6)
 )
@@ -183,6 +185,7 @@ def test_nothing_is_transferred_in_warm_up() -> None:
 
 
 @pytest.mark.rule("R22")
+@MANY
 @given(affinity=square, blocked=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=6))
 def test_blocked_pairs_and_the_diagonal_get_exactly_nothing(affinity: Tensor, blocked: list[tuple[int, int]]) -> None:
     """Zero before the softmax is exp(0): nearly the weight of an open pair."""
@@ -209,6 +212,7 @@ def test_a_row_with_everything_blocked_transfers_nothing() -> None:
 
 
 @pytest.mark.rule("R22")
+@MANY
 @given(affinity=square, values=st.lists(st.floats(1e-4, 100), min_size=4, max_size=4), extra=st.floats(-50, 50))
 def test_no_task_gains_more_than_its_cap(affinity: Tensor, values: list[float], extra: float) -> None:
     """The log term is apart: inside, a part could be negative and the bound would flip with its sign."""
@@ -221,6 +225,7 @@ def test_no_task_gains_more_than_its_cap(affinity: Tensor, values: list[float], 
 
 
 @pytest.mark.rule("R22")
+@MANY
 @given(affinity=square, strength=st.floats(0.01, 0.1))
 def test_without_the_cap_transfer_is_a_re_weighing_of_tasks(affinity: Tensor, strength: float) -> None:
     """Why its effect is null: the gradient is sum_j (1 + strength c_j) grad P_j, c_j the column sums."""
@@ -254,6 +259,7 @@ def test_a_step_without_any_task_is_its_extra() -> None:
 # --- prior, phases, reading
 
 
+@MANY
 @given(groups=st.lists(st.sampled_from("xyz"), min_size=1, max_size=6))
 def test_the_prior_has_no_self_transfer_and_rows_that_sum_to_one(groups: list[str]) -> None:
     prior = group_prior(groups, 0.3, {"x": 0.8, "y": 0.6})

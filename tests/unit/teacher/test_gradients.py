@@ -11,7 +11,7 @@ from torch import Tensor
 from pipeline_lib.errors import SettingsError
 from pipeline_lib.settings.teacher.training import GradientMethod
 from pipeline_lib.teacher.gradients import cagrad_weights, combined, nash_weights, pcgrad, reconciled, upgrad_weights
-from tests.unit.teacher.parts import shipped
+from tests.unit.teacher.parts import MANY, shipped
 
 METHODS = ("pcgrad", "upgrad", "cagrad", "nash_mtl")
 jacobians = st.builds(
@@ -55,6 +55,7 @@ def test_a_constructed_conflict_changes_the_gradient_of_what_is_shared_and_nothi
 
 @pytest.mark.rule("R24")
 @pytest.mark.parametrize("method", METHODS)
+@MANY
 @given(seed=st.integers(0, 10_000), factor=st.floats(0.1, 10))
 def test_gradients_that_agree_are_added_with_the_weights_they_have(method: str, seed: int, factor: float) -> None:
     """The weights of the losses stay: unweighted group means once replaced the whole gradient."""
@@ -68,12 +69,14 @@ def test_gradients_that_agree_are_added_with_the_weights_they_have(method: str, 
         torch.testing.assert_close(found.flatten(), (1 + factor) * rows, rtol=1e-4, atol=1e-5)
 
 
+@MANY
 @given(jacobian=jacobians, seed=st.integers(0, 100))
 def test_pcgrad_of_two_never_works_against_either(jacobian: Tensor, seed: int) -> None:
     pair = jacobian[:2]
     assert (pair @ pcgrad(pair, seeded(seed)) >= -1e-9).all()
 
 
+@MANY
 @given(jacobian=jacobians)
 def test_pcgrad_of_two_is_the_sum_of_what_is_left_of_each(jacobian: Tensor) -> None:
     a, b = jacobian[:2]
@@ -81,6 +84,7 @@ def test_pcgrad_of_two_is_the_sum_of_what_is_left_of_each(jacobian: Tensor) -> N
     torch.testing.assert_close(pcgrad(jacobian[:2], seeded()), expected)
 
 
+@MANY
 @given(jacobian=jacobians, seed=st.integers(0, 100))
 def test_pcgrad_takes_the_others_in_the_generators_order_against_originals(jacobian: Tensor, seed: int) -> None:
     order, total = seeded(seed), torch.zeros_like(jacobian[0])
@@ -93,6 +97,7 @@ def test_pcgrad_takes_the_others_in_the_generators_order_against_originals(jacob
     torch.testing.assert_close(pcgrad(jacobian, seeded(seed)), total)
 
 
+@MANY
 @given(jacobian=jacobians)
 def test_upgrad_works_against_nobody_and_each_part_is_a_projection(jacobian: Tensor) -> None:
     """Weights are at least 1 (each row's own gradient and what the dual cone adds), and no product is negative."""
@@ -102,6 +107,7 @@ def test_upgrad_works_against_nobody_and_each_part_is_a_projection(jacobian: Ten
     assert (products >= -1e-8 * gram_of(jacobian).diagonal().sum()).all()
 
 
+@MANY
 @given(jacobian=jacobians)
 def test_cagrad_is_the_best_of_the_worst_within_its_ball(jacobian: Tensor) -> None:
     """Dual against primal: no point of the ball around the mean gradient has a better worst product."""
@@ -114,6 +120,7 @@ def test_cagrad_is_the_best_of_the_worst_within_its_ball(jacobian: Tensor) -> No
     assert (jacobian @ found).min() >= (others @ jacobian.T).min(dim=1).values.max() - 1e-6
 
 
+@MANY
 @given(jacobian=jacobians)
 def test_nash_weights_solve_the_bargaining_equation(jacobian: Tensor) -> None:
     """(G a)_k a_k is the same for all: at equal weight of all gains in the product of gains."""

@@ -17,7 +17,7 @@ from pipeline_lib.settings.teacher.training import Weighting as Policy
 from pipeline_lib.teacher.guard import Guard, describe
 from pipeline_lib.teacher.optim import Rates, build_optimiser
 from pipeline_lib.teacher.weighting import Weighting, build_weighting
-from tests.unit.teacher.parts import shipped, task
+from tests.unit.teacher.parts import MANY, shipped, task
 
 NAN = float("nan")
 ONE = torch.tensor(1.0)
@@ -93,6 +93,7 @@ def test_five_bad_steps_in_a_row_end_the_training_with_what_is_needed() -> None:
     assert len(dump["expert_ranges"]["all"]) == 2
 
 
+@MANY
 @given(pattern=st.lists(st.booleans(), min_size=1, max_size=40), limit=st.integers(1, 6))
 def test_training_ends_at_the_first_run_of_bad_steps_of_that_length(pattern: Sequence[bool], limit: int) -> None:
     guard, ended = Guard(limit, 1.0), None
@@ -107,6 +108,7 @@ def test_training_ends_at_the_first_run_of_bad_steps_of_that_length(pattern: Seq
 
 
 @pytest.mark.rule("R40")
+@MANY
 @given(steps=st.integers(1, 2000), bad=st.integers(0, 30), share=st.sampled_from([0.0, 0.005, 0.1]))
 def test_an_epoch_may_have_its_share_of_bad_steps_and_always_one(steps: int, bad: int, share: float) -> None:
     """Half a percent of a short epoch is less than a step: dropping a task once would always end the training."""

@@ -17,7 +17,7 @@ from pipeline_lib.errors import ContractError, SettingsError
 from pipeline_lib.settings.teacher.training import Loss
 from pipeline_lib.teacher.contract import TaskSpec
 from pipeline_lib.teacher.loss import LossShape, focal, task_loss, task_losses, validation_loss
-from tests.unit.teacher.parts import shipped
+from tests.unit.teacher.parts import MANY, shipped
 
 SHAPE = LossShape(
     focal_gamma=2.0, huber_delta=1.0, label_smoothing=0.0, imbalance="focal", pos_weight_range=(1.0, 50.0)
@@ -36,6 +36,7 @@ def multiclass(classes: int) -> TaskSpec:
 
 
 @pytest.mark.rule("R05")
+@MANY
 @given(z=st.floats(-8, 8), y=st.sampled_from([0.0, 1.0]), alpha=st.floats(0.05, 0.95), gamma=st.floats(0, 4))
 def test_focal_equals_its_probability_form(z: float, y: float, alpha: float, gamma: float) -> None:
     signed = z if y else -z
@@ -130,6 +131,7 @@ def test_a_row_that_is_masked_everywhere_changes_no_loss() -> None:
 
 
 @pytest.mark.rule("R05")
+@MANY
 @given(positives=st.floats(0.001, 0.999), low=st.floats(0.5, 5), high=st.floats(6, 100))
 def test_focal_is_not_overridden_by_the_weight_of_positives(positives: float, low: float, high: float) -> None:
     """An automatic pos_weight once replaced focal for every binary task, so that no alpha was ever exercised."""
@@ -162,6 +164,7 @@ def test_a_remedy_that_needs_the_prevalence_refuses_a_single_class(positives: fl
         task_loss(task, torch.zeros(2), torch.zeros(2).double(), replace(SHAPE, imbalance=imbalance))
 
 
+@MANY
 @given(positives=st.floats(0.001, 0.999))
 def test_positives_weigh_negatives_over_positives_within_bounds(positives: float) -> None:
     task, shape = replace(binary(), positives=positives), replace(SHAPE, imbalance="pos_weight_bce")
@@ -169,6 +172,7 @@ def test_positives_weigh_negatives_over_positives_within_bounds(positives: float
     assert ratio == pytest.approx(min(max((1 - positives) / positives, 1.0), 50.0), rel=1e-4)
 
 
+@MANY
 @given(positives=st.floats(0.01, 0.99), z=st.floats(-5, 5), y=st.sampled_from([0.0, 1.0]))
 def test_logit_adjustment_is_cross_entropy_of_the_logit_plus_the_prior_log_odds(
     positives: float, z: float, y: float
@@ -189,6 +193,7 @@ def test_under_logit_adjustment_a_feature_free_logit_is_zero_at_the_optimum() ->
 
 
 @pytest.mark.rule("R30")
+@MANY
 @given(weights=st.tuples(st.floats(0.1, 5), st.floats(0.1, 5)), smoothing=st.floats(0, 0.05), seed=st.integers(0, 1000))
 def test_validation_loss_is_the_plain_sum_whatever_weighs_or_regularises_training(
     weights: tuple[float, float], smoothing: float, seed: int

@@ -16,7 +16,7 @@ from pipeline_lib.teacher.layers import TaskLinear
 from pipeline_lib.teacher.optim import STRUCTURE, Rates, build_optimiser, rate_of, rate_share, set_rates
 from pipeline_lib.teacher.weighting import Weighting, build_weighting
 from tests.unit.teacher.bank import World
-from tests.unit.teacher.parts import KINDS, shipped, task
+from tests.unit.teacher.parts import KINDS, MANY, shipped, task
 
 BASE, LOG_VARIANCE, DECAY = 1e-3, 2e-2, 0.01
 RATES = Rates(
@@ -57,6 +57,7 @@ def peaks(optimiser: torch.optim.Optimizer) -> dict[int, tuple[float, float]]:
     return {id(p): (g["peak"], g["weight_decay"]) for g in optimiser.param_groups for p in g["params"]}
 
 
+@MANY
 @given(
     frozen=st.sets(st.sampled_from([name for name, _ in Model().named_parameters()])),
     apart=st.sampled_from([(), ("side",)]),
@@ -153,6 +154,7 @@ def test_biases_norms_embeddings_and_scan_parameters_do_not_decay(world: World) 
     assert not [n for n in names if "norm" in n or "items" in n or "log_decay" in n or "direct" in n or "scale" in n]
 
 
+@MANY
 @given(steps=st.integers(2, 400), warmup=st.floats(0, 0.5), final=st.floats(0, 0.5))
 def test_under_cosine_the_rate_rises_then_falls_once(steps: int, warmup: float, final: float) -> None:
     shares = [rate_share(step, steps, warmup, final) for step in range(steps)]
@@ -163,6 +165,7 @@ def test_under_cosine_the_rate_rises_then_falls_once(steps: int, warmup: float, 
     assert rate_share(steps, steps, warmup, final) == pytest.approx(final if steps > 1 else 1.0)
 
 
+@MANY
 @given(first=st.integers(1, 50), final=st.floats(0, 0.9))
 def test_restarts_begin_at_the_peak_after_periods_that_double(first: int, final: float) -> None:
     """After a warm-up of 20 steps: at 20, 20 + T, 20 + 3 T, 20 + 7 T."""

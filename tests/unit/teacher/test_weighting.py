@@ -16,7 +16,7 @@ from pipeline_lib.settings.teacher.training import Weighting as Policy
 from pipeline_lib.teacher.optim import Rates, build_optimiser
 from pipeline_lib.teacher.weighting import DynamicAverage, GradNorm, UncertaintyWeights, Weighting, build_weighting
 from pipeline_lib.teacher.weighting.gradnorm import gradnorm_slope
-from tests.unit.teacher.parts import KINDS, shipped, task
+from tests.unit.teacher.parts import KINDS, MANY, shipped, task
 
 METHODS = ("uncertainty", "fixed", "uniform", "gradnorm", "dwa")
 
@@ -53,17 +53,20 @@ def test_the_stationary_point_is_the_log_of_the_loss_whatever_the_fixed_weight(l
 
 
 @pytest.mark.rule("R01")
+@MANY
 @given(loss=st.floats(0.01, 20).filter(lambda x: abs(x - 1) > 1e-3))
 def test_descent_moves_s_towards_the_stationary_point(loss: float) -> None:
     """With the sign flipped every s would grow to its bound."""
     assert math.copysign(1, gradient_at(0.0, loss)) == math.copysign(1, 1 - loss)
 
 
+@MANY
 @given(s=st.floats(-3, 3), loss=st.floats(0.01, 10), fixed=st.floats(0.1, 3))
 def test_the_slope_of_s_is_that_of_the_written_formula(s: float, loss: float, fixed: float) -> None:
     assert gradient_at(s, loss, fixed) == pytest.approx(fixed * (1 - math.exp(-s) * loss), rel=1e-3, abs=1e-4)
 
 
+@MANY
 @given(s=st.floats(-3, 3), loss=st.floats(0.01, 10), fixed=st.floats(0.1, 3))
 def test_parts_are_positive_and_the_log_term_is_apart(s: float, loss: float, fixed: float) -> None:
     """A share of a part bounds the transfer: with the log term inside, the bound would change sign with it."""
@@ -143,6 +146,7 @@ def gradient(method: str, weight: float, raw: Mapping[str, float]) -> float:
 
 @pytest.mark.rule("R02")
 @pytest.mark.parametrize("method", METHODS)
+@MANY
 @given(weight=st.floats(0.1, 5), values=st.tuples(*[st.floats(0.01, 10)] * 3))
 def test_doubling_the_fixed_weights_doubles_the_shared_gradient(
     method: str, weight: float, values: tuple[float, float, float]
@@ -215,6 +219,7 @@ def oracle(scale: Tensor, matrix: Tensor, ratio: Tensor, alpha: float) -> Tensor
 
 
 @pytest.mark.rule("R25")
+@MANY
 @given(seed=st.integers(0, 10_000), tasks=st.integers(2, 6), alpha=st.floats(0, 2))
 def test_gradnorm_needs_no_graph_of_the_gradients(seed: int, tasks: int, alpha: float) -> None:
     generator = torch.Generator().manual_seed(seed)
@@ -240,6 +245,7 @@ def test_gradnorm_moves_weight_to_the_slow_task_and_leaves_the_model_alone() -> 
     assert shared.grad is None
 
 
+@MANY
 @given(
     steps=st.lists(
         st.dictionaries(st.sampled_from(KINDS), st.tuples(st.floats(0, 20), st.floats(0, 50)), min_size=1),
@@ -273,6 +279,7 @@ def test_gradnorm_passes_over_norms_that_are_not_finite(norm: float) -> None:
 
 
 @pytest.mark.rule("R25")
+@MANY
 @given(
     epochs=st.lists(
         st.dictionaries(st.sampled_from(KINDS), st.floats(1e-6, 1e6)),
