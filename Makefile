@@ -8,7 +8,7 @@ VENV    := .venv
 BIN     := $(VENV)/bin
 LOCAL   := $(BIN)/python scripts/local_airflow.py --dataset $(DATASET) --port $(PORT) $(if $(SOURCE),--source $(SOURCE))
 
-.PHONY: run up approve reject backfill test test-fast lint format leaks tamper bench-features bench-teacher realism clean help
+.PHONY: gpu-check mutants run up approve reject backfill test test-fast lint format leaks tamper bench-features bench-teacher realism clean help
 
 help:  ## what you can say
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -62,6 +62,12 @@ bench-features: install  ## CPU seconds and memory of ingest, checks and feature
 
 bench-teacher: install  ## our networks beside other libraries' on Census-Income, SOURCE=<its folder>; hours; BENCH="--quick" for a look
 	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[all,bench]' && $(BIN)/python -m benchmarks.teacher $(SOURCE) $(BENCH)
+
+gpu-check: install  ## throughput, peak memory and bf16 against fp32 on a CUDA card; exits 3 where there is none
+	@$(BIN)/python scripts/gpu_check.py
+
+mutants: install  ## plant every known defect and show which test finds it; ONLY="R07 R14" for some rules
+	@$(BIN)/python scripts/mutants.py $(ONLY)
 
 realism: install  ## how real and how hard the synthetic bank is, with pictures; REAL="berka=<folder>" beside real sets
 	@$(BIN)/python benchmarks/realism.py --out var/realism $(if $(REAL),--real $(REAL))
