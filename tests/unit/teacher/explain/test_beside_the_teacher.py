@@ -24,6 +24,7 @@ from pipeline_lib.teacher.explain.stage import Explained, draw, explain
 from pipeline_lib.teacher.explain.subject import Subject, causal_view
 from pipeline_lib.teacher.frame import FIT, GATE, SERVE
 from pipeline_lib.teacher.model import TeacherOutput
+from pipeline_lib.teacher.towers import activated
 from tests.unit.teacher.bank import MONDAY, SMALL, World, column_names, fabricate, world_of
 from tests.unit.teacher.explain.worlds import CPU
 
@@ -195,14 +196,23 @@ def flat(out: TeacherOutput) -> Tensor:
     return torch.cat([*parts, *out.seen.blocks], dim=1)
 
 
+def answered(s: Subject, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """What leaves the teacher (probabilities, standardised values, gate weights), and everything on the way."""
+    with torch.no_grad():
+        out = s.model(s.frame.batch(rows))
+    said = [activated(out.logits[t.name], t.kind, 0.0, 1.0).reshape(len(rows), -1) for t in s.tasks]
+    return torch.cat([*said, out.gate_stage2.flatten(1)], dim=1), flat(out)
+
+
 @pytest.mark.rule("R37")
 def test_a_row_gets_the_same_answer_alone_and_among_256(subject: Subject) -> None:
-    s, rows = subject, torch.arange(256)
-    s.model.eval()
-    with torch.no_grad():
-        together = flat(s.model(s.frame.batch(rows)))
-        alone = torch.cat([flat(s.model(s.frame.batch(row))) for row in rows.split(1)])
-    assert float((together - alone).abs().max()) < 1e-6
+    """To 1e-6; inside, float32 sums of one row and of many take another order, which a LayerNorm may enlarge."""
+    subject.model.eval()
+    rows = torch.arange(256)
+    said, inside = answered(subject, rows)
+    alone = [answered(subject, row) for row in rows.split(1)]
+    assert float((said - torch.cat([a for a, _ in alone])).abs().max()) < 1e-6
+    assert float((inside - torch.cat([b for _, b in alone])).abs().max()) < 2e-5
 
 
 @pytest.mark.rule("R37")
