@@ -48,7 +48,7 @@ class HiddenStates(nn.Module):
         return states[:, self.mode_of_task]
 
     def _state(self, name: str, x: Tensor) -> Tensor:
-        default = self.default[name].expand(len(x), -1)
+        default: Tensor = self.default[name].expand(len(x), -1)
         if name not in self.project:
             return default
         mode = self._modes[name]

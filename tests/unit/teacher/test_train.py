@@ -302,6 +302,22 @@ def test_immature_labels_are_unknown(context: RunContext) -> None:
         data_of(context)
 
 
+@pytest.mark.rule("R11")
+def test_a_batch_holds_what_the_tables_hold(context: RunContext) -> None:
+    frame, features = data_of(context).frame, context.read("features")
+    batch = frame.batch(torch.arange(40))
+    sequences = pl.read_parquet(features.path("sequences.parquet"))[:40]
+    np.testing.assert_allclose(batch.gap.numpy(), sequences["asof_gap"].to_numpy())
+    np.testing.assert_allclose(batch.days.sum(1).numpy()[:1], [sum(sequences["txn_dt"][0][-16:])], rtol=1e-5)
+    edges = pl.read_parquet(features.path("edges.parquet"))[:40]
+    np.testing.assert_array_equal(batch.edges.numpy(), edges.drop("customer_key", "cutoff_date").to_numpy())
+    diagrams = pl.read_parquet(features.path("diagrams.parquet"))[:40]
+    for window, bars in batch.bars.items():
+        assert (bars.count * 3).tolist() == diagrams[f"tda_{window}"].list.len().to_list()
+        np.testing.assert_allclose(bars.points[1, : bars.count[1]].flatten(), diagrams[f"tda_{window}"][1].to_list())
+
+
+@pytest.mark.rule("R12")
 def test_the_newest_steps_are_kept_and_padding_is_zero(world: World) -> None:
     frame, steps = world.frame, world.inputs.max_steps
     long = int(torch.nonzero(frame.steps.offsets.diff() > steps)[0])
