@@ -1,9 +1,14 @@
 """The named experts: one file each, found by name.
 
-A file ``<name>.py`` defines ``lacks(inputs, options) -> str | None``, why a source cannot feed the expert, and
-``build(inputs, options) -> Expert``, where ``options`` is the section of that name under ``architecture``; it is the
-only place where settings are unpacked. Which experts are active is policy (``teacher.yaml: experts``); their names
-travel with the gate tensors.
+A file ``<name>.py`` defines
+
+    lacks(inputs, options) -> str | None      why a source cannot feed the expert
+    columns(inputs) -> (int, ...)             the columns of x that it reads
+    build(inputs, options) -> Expert          the only place where settings are unpacked
+
+where ``options`` is the section of that name under ``architecture``. Which experts are active is policy
+(``teacher.yaml: experts``); their names travel with the gate tensors. With ``architecture.twin`` every expert is
+replaced by a plain network of its size (``twin.py``).
 """
 
 from __future__ import annotations
@@ -17,6 +22,7 @@ from torch import nn
 from pipeline_lib.settings.teacher import Architecture
 from pipeline_lib.teacher.contract import Inputs
 from pipeline_lib.teacher.experts.base import Expert
+from pipeline_lib.teacher.experts.twin import twin_of
 
 __all__ = ["Expert", "build_experts", "unfed"]
 
@@ -33,8 +39,11 @@ def build_experts(names: Sequence[str], inputs: Inputs, architecture: Architectu
 
 
 def _build(name: str, inputs: Inputs, architecture: Architecture) -> Expert:
-    expert: Expert = _module(name).build(inputs, getattr(architecture, name))
+    module, options = _module(name), getattr(architecture, name)
+    expert: Expert = module.build(inputs, options)
     expert.bit = dict(inputs.available).get(name)
+    if architecture.twin:
+        return twin_of(name, expert, inputs, module.columns(inputs), options.dropout)
     return expert
 
 

@@ -31,13 +31,17 @@ from pipeline_lib.teacher.layers import in_float32, mlp
 
 
 def lacks(inputs: Inputs, options: settings.Causal) -> str | None:
-    return None if inputs.columns_of("causal") else "no feature group is routed to it"
+    return None if columns(inputs) else "no feature group is routed to it"
+
+
+def columns(inputs: Inputs) -> tuple[int, ...]:
+    return inputs.columns_of("causal")
 
 
 def build(inputs: Inputs, options: settings.Causal) -> Causal:
-    o, columns = options, inputs.columns_of("causal")
+    o, widths = options, (options.latent, options.hidden, options.out_dim)
     weights = (o.sparsity, o.reconstruction)
-    expert = Causal(columns, (o.latent, o.hidden, o.out_dim), o.dropout, o.edge_init, weights, o.edge_sign == "signed")
+    expert = Causal(columns(inputs), widths, o.dropout, o.edge_init, weights, o.edge_sign == "signed")
     expert.ramp = (o.acyclicity, o.acyclicity_end)
     return expert
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from pipeline_lib.errors import SchemaError
 from pipeline_lib.settings.teacher import experts as settings
 from pipeline_lib.teacher.contract import RAW_BLOCK, Group, Inputs
-from pipeline_lib.teacher.experts.base import Expert, ExpertOut
+from pipeline_lib.teacher.experts.base import Expert, ExpertOut, columns_in
 from pipeline_lib.teacher.frame import Batch
 from pipeline_lib.teacher.layers import in_float32, mlp
 
@@ -35,6 +35,10 @@ def fields_of(inputs: Inputs) -> list[Group]:
 def lacks(inputs: Inputs, options: settings.DeepFM) -> str | None:
     found = fields_of(inputs)
     return None if len(found) > 1 else f"crosses need two feature groups, found {[group.name for group in found]}"
+
+
+def columns(inputs: Inputs) -> tuple[int, ...]:
+    return columns_in(fields_of(inputs))
 
 
 def build(inputs: Inputs, options: settings.DeepFM) -> DeepFM:
@@ -59,12 +63,22 @@ class DeepFM(Expert):
         self.norm = nn.LayerNorm(out_dim)
 
     def forward(self, batch: Batch) -> ExpertOut:
-        parts = [batch.x[:, start:end] for start, end in self._ranges]
-        fields = torch.stack([e(x) for e, x in zip(self.embed, parts, strict=True)], dim=1)  # (B, n, k)
+        fields = self.fields(batch.x)  # (B, n, k)
         with in_float32(batch.x.device):
             crosses = pairwise(fields.float()) / len(self._ranges)  # (B, k)
         deep = self.deep(fields.flatten(1))  # (B, n*k) -> (B, hidden[-1])
         return ExpertOut(self.norm(self.join(torch.cat([crosses.to(deep.dtype), deep], dim=1))))  # (B, out_dim)
+
+    def fields(self, x: Tensor) -> Tensor:
+        """v, one embedding per field. (B, F) -> (B, n, k)."""
+        parts = [x[:, start:end] for start, end in self._ranges]
+        return torch.stack([embed(part) for embed, part in zip(self.embed, parts, strict=True)], dim=1)
+
+    @torch.no_grad()
+    def interactions(self, x: Tensor) -> Tensor:
+        """Mean |<v_f, v_g>| over rows, how loudly two fields are crossed; 0 on the diagonal. (B, F) -> (n, n)."""
+        v = self.fields(x).float()
+        return (v @ v.mT).abs().mean(0).fill_diagonal_(0)
 
 
 def pairwise(fields: Tensor) -> Tensor:

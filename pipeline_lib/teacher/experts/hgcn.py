@@ -38,20 +38,20 @@ _START = 0.5
 def lacks(inputs: Inputs, options: settings.HGCN) -> str | None:
     if options.in_graph:
         return None if sum(item.level1 >= 0 for item in inputs.items) > 1 else "the source has no tree of categories"
-    return None if _columns(inputs) else f"the source has no column of block {HYPERBOLIC_BLOCK}"
+    return None if columns(inputs) else f"the source has no column of block {HYPERBOLIC_BLOCK}"
+
+
+def columns(inputs: Inputs) -> tuple[int, ...]:
+    return columns_in(group for group in inputs.reads("hgcn") if group.block == HYPERBOLIC_BLOCK)
 
 
 def build(inputs: Inputs, options: settings.HGCN) -> HGCN:
     """In the graph, the block's first ``node_dim`` columns, the same thing made offline, give way to the tree."""
-    columns = _columns(inputs)
+    found = columns(inputs)
     if not options.in_graph:
-        return HGCN(columns, None, options.refine, options.out_dim, options.dropout)
+        return HGCN(found, None, options.refine, options.out_dim, options.dropout)
     tree = CategoryTree(inputs.items, options.node_dim, options.layers)
-    return HGCN(columns[options.node_dim :], tree, options.refine, options.out_dim, options.dropout)
-
-
-def _columns(inputs: Inputs) -> tuple[int, ...]:
-    return columns_in(group for group in inputs.reads("hgcn") if group.block == HYPERBOLIC_BLOCK)
+    return HGCN(found[options.node_dim :], tree, options.refine, options.out_dim, options.dropout)
 
 
 class HGCN(Expert):

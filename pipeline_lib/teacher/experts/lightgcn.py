@@ -36,16 +36,16 @@ BLOCK = "collab_emb"
 
 
 def lacks(inputs: Inputs, options: settings.LightGCN) -> str | None:
-    return None if inputs.items or _columns(inputs) else f"the source has no items and no column of block {BLOCK}"
+    return None if inputs.items or columns(inputs) else f"the source has no items and no column of block {BLOCK}"
+
+
+def columns(inputs: Inputs) -> tuple[int, ...]:
+    return columns_in(group for group in inputs.reads("lightgcn") if group.block == BLOCK)
 
 
 def build(inputs: Inputs, options: settings.LightGCN) -> LightGCN:
     o = options
-    return LightGCN(_columns(inputs), len(inputs.items), o.item_dim, o.hops, o.hidden, o.out_dim, o.dropout)
-
-
-def _columns(inputs: Inputs) -> tuple[int, ...]:
-    return columns_in(group for group in inputs.reads("lightgcn") if group.block == BLOCK)
+    return LightGCN(columns(inputs), len(inputs.items), o.item_dim, o.hops, o.hidden, o.out_dim, o.dropout)
 
 
 class LightGCN(Expert):

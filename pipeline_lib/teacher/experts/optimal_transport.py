@@ -32,15 +32,16 @@ _LOGIT_BOUND = 10.0
 
 
 def lacks(inputs: Inputs, options: settings.OptimalTransport) -> str | None:
-    return None if inputs.columns_of("optimal_transport") else "no feature group is routed to it"
+    return None if columns(inputs) else "no feature group is routed to it"
+
+
+def columns(inputs: Inputs) -> tuple[int, ...]:
+    return inputs.columns_of("optimal_transport")
 
 
 def build(inputs: Inputs, options: settings.OptimalTransport) -> OptimalTransport:
-    o = options
-    points = (o.support, o.support_dim, o.prototypes)
-    return OptimalTransport(
-        inputs.columns_of("optimal_transport"), points, o.hidden, o.out_dim, o.epsilon, o.iterations, o.dropout
-    )
+    o, points = options, (options.support, options.support_dim, options.prototypes)
+    return OptimalTransport(columns(inputs), points, o.hidden, o.out_dim, o.epsilon, o.iterations, o.dropout)
 
 
 class OptimalTransport(Expert):
@@ -74,3 +75,10 @@ class OptimalTransport(Expert):
             nu = self.prototypes.softmax(-1)  # (R, S)
             distances = divergence(mu, nu, ground_cost(self.support), self._epsilon, self._iterations)  # (B, R)
         return ExpertOut(self.norm(self.read((distances / self._epsilon).to(logits.dtype))))  # (B, out_dim)
+
+    @torch.no_grad()
+    def diversity(self) -> float:
+        """Mean S between two different prototypes; below 1e-3 they say the same thing. Source: section 5.7."""
+        nu, count = self.prototypes.softmax(-1), len(self.prototypes)
+        apart = divergence(nu, nu, ground_cost(self.support), self._epsilon, self._iterations)  # (R, R)
+        return float(apart.fill_diagonal_(0).sum() / (count * (count - 1)))

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from pipeline_lib.settings.teacher import experts as settings
 from pipeline_lib.teacher.contract import Inputs
 from pipeline_lib.teacher.experts.base import Columns, Expert, ExpertOut, columns_in
-from pipeline_lib.teacher.frame import Bars, Batch
-from pipeline_lib.teacher.geometry.points import PointBlock
+from pipeline_lib.teacher.frame import Batch
+from pipeline_lib.teacher.geometry.points import PointBlock, listed
 from pipeline_lib.teacher.layers import in_float32, mlp
 
 STATS, PHASE = "tda_", "phase_transition"
@@ -32,11 +32,16 @@ _STATS_DIM = 32
 
 
 def lacks(inputs: Inputs, options: settings.PersLay) -> str | None:
-    return None if inputs.bars or any(_columns(inputs)) else "the source has no diagram and no statistics of one"
+    return None if inputs.bars or columns(inputs) else "the source has no diagram and no statistics of one"
+
+
+def columns(inputs: Inputs) -> tuple[int, ...]:
+    stats, phase = _split(inputs)
+    return stats + phase
 
 
 def build(inputs: Inputs, options: settings.PersLay) -> PersLay:
-    o, (stats, phase) = options, _columns(inputs)
+    o, (stats, phase) = options, _split(inputs)
     blocks = {
         (window, dimension): PointBlock(o.point_dim, o.phi, o.weight, o.pool)
         for window, _, dimensions in inputs.bars
@@ -45,7 +50,7 @@ def build(inputs: Inputs, options: settings.PersLay) -> PersLay:
     return PersLay(blocks, stats, phase, (o.point_dim, o.hidden, o.out_dim), o.dropout)
 
 
-def _columns(inputs: Inputs) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _split(inputs: Inputs) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Statistics of whole diagrams, and how the shape changed."""
     read = inputs.reads("perslay")
     stats = columns_in(group for group in read if group.name.startswith(STATS))
@@ -106,10 +111,3 @@ class PersLay(Expert):
             for (window, dimension), block in zip(self._blocks, self.blocks, strict=True):
                 points, row = listed(batch.bars[window], dimension)
                 yield block(points, row, len(batch.x)).to(batch.x.dtype)
-
-
-def listed(bars: Bars, dimension: int) -> tuple[Tensor, Tensor]:
-    """The valid points of one dimension and their rows. -> (N, 2), (N,)."""
-    valid = torch.arange(bars.points.shape[1], device=bars.count.device) < bars.count[:, None]  # (B, P)
-    row, place = (valid & (bars.points[..., 2] == dimension)).nonzero(as_tuple=True)
-    return bars.points[row, place, :2].float(), row

@@ -8,9 +8,10 @@
 Papers: Gu and Dao, "Mamba", 2023; Hasani et al., "Closed-form continuous-time neural networks", 2022; Nie et al.,
 "A Time Series is Worth 64 Words", ICLR 2023.
 
-Input steps (B, L, C), days (B, L), length (B,), gap (B,); output (B, out_dim). How ours differs: one stream of
-transactions instead of two; the time between steps enters as ln(1 + days) beside the channels; the patch branch
-mixes channels in its patch embedding. A row without events is marked unavailable and keeps the model's default.
+Input steps (B, L, C), days (B, L), length (B,), gap (B,); output (B, out_dim); ``diag["temporal_gate"]`` (B, 3) is g,
+in the order above. How ours differs: one stream where the design has two, because no source has app sessions, so the
+branches have one input each; the time between steps enters as ln(1 + days) beside the channels; the patch branch mixes
+channels in its patch embedding. A row without events is marked unavailable and keeps the model's default.
 """
 
 from __future__ import annotations
@@ -29,6 +30,10 @@ from pipeline_lib.teacher.seq.scan import SelectiveScan
 
 def lacks(inputs: Inputs, options: settings.Temporal) -> str | None:
     return None if inputs.channels and inputs.max_steps else "the source has no event sequence"
+
+
+def columns(inputs: Inputs) -> tuple[int, ...]:
+    return ()
 
 
 def build(inputs: Inputs, options: settings.Temporal) -> Temporal:
@@ -63,7 +68,8 @@ class Temporal(Expert):
         views = [last, self.cell(last, batch.gap), self.patch(steps, length)]
         weights = self.gate(torch.cat(views, dim=1)).float().softmax(dim=1)  # (B, 3)
         mixed = torch.stack([p(z) for p, z in zip(self.project, views, strict=True)], dim=1)  # (B, 3, out_dim)
-        return ExpertOut(self.norm((weights[..., None] * mixed).sum(1)))  # (B, out_dim)
+        h = self.norm((weights[..., None] * mixed).sum(1))  # (B, out_dim)
+        return ExpertOut(h, diag={"temporal_gate": weights.detach()})
 
     def fed(self, batch: Batch) -> Tensor:
         return batch.length > 0

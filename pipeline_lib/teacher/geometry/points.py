@@ -13,11 +13,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipeline_lib.teacher.frame import Bars
+
 _EPS = 1e-3
 _GAUSSIANS = 16
 _EXPONENT = 10.0
 _WEIGHT_HIDDEN = 16
 _LOW = -1e4
+
+
+def listed(bars: Bars, dimension: int) -> tuple[Tensor, Tensor]:
+    """The valid points of one dimension and their rows. -> (N, 2), (N,)."""
+    valid = torch.arange(bars.points.shape[1], device=bars.count.device) < bars.count[:, None]  # (B, P)
+    row, place = (valid & (bars.points[..., 2] == dimension)).nonzero(as_tuple=True)
+    return bars.points[row, place, :2].float(), row
 
 
 def views(points: Tensor) -> Tensor:

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from pipeline_lib.teacher.experts import build_experts, unfed
-from pipeline_lib.teacher.experts.perslay import DIAGRAMS, NEITHER, STATISTICS, PersLay, listed
+from pipeline_lib.teacher.experts.perslay import DIAGRAMS, NEITHER, STATISTICS, PersLay
 from pipeline_lib.teacher.frame import Bars, Batch
-from pipeline_lib.teacher.geometry.points import PointBlock, views
+from pipeline_lib.teacher.geometry.points import PointBlock, listed, views
 from tests.unit.teacher.experts.fabricated import architecture, batch_of, inputs_of
 
 pytestmark = pytest.mark.rule("R15")
