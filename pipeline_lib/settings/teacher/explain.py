@@ -49,6 +49,10 @@ class OutOfDistribution(Section):
     override_rate: float = Field(gt=0, lt=1)
     """Rate of the second, farther threshold, beyond which serving leaves the model. Source: serving.md 4."""
     covariance: Literal["full", "diagonal"]
+    space: Literal["latent_and_inputs", "latent"]
+    """Whether the distance of the expert's columns counts beside its latent. Source: explain/ood.py."""
+    reference_rows: int = Field(ge=100)
+    """Rows of part fit that give centre and covariance, at most."""
     probe_rows: int = Field(ge=20)
     """Rows of part fidelity from which the synthetic probes are made."""
     min_probe_rate: float = Field(ge=0, le=1)

@@ -21,7 +21,7 @@ from torch import Tensor
 from pipeline_lib.teacher.explain.attribution import Attributor
 from pipeline_lib.teacher.explain.ood import OodReference
 from pipeline_lib.teacher.explain.view import CausalView, chunks
-from pipeline_lib.teacher.frame import KEYS, Frame
+from pipeline_lib.teacher.frame import KEYS, Batch, Frame
 
 SCHEMA = {
     "ood_score": pl.Float32(),
@@ -58,7 +58,7 @@ def _explained(explainer: Explainer, frame: Frame, rows: Tensor, device: torch.d
     batch = frame.batch(rows).to(device)
     found = pl.DataFrame({name: pl.Series([None] * len(rows), dtype=kind) for name, kind in SCHEMA.items()})
     if explainer.reference is not None:
-        found = found.with_columns(_distance_columns(explainer.reference, explainer.view.latent(batch)))
+        found = found.with_columns(_distance_columns(explainer.reference, explainer.view, batch))
     if explainer.attributor is not None:
         values = explainer.attributor.of(batch).cpu().numpy()
         found = found.with_columns(attribution_columns(values, explainer.names, explainer.top))
@@ -66,8 +66,8 @@ def _explained(explainer: Explainer, frame: Frame, rows: Tensor, device: torch.d
     return found.select(pl.when(has).then(pl.col(name)).alias(name) for name in SCHEMA)
 
 
-def _distance_columns(reference: OodReference, latent: Tensor) -> list[pl.Series]:
-    distances = reference.distances(latent)
+def _distance_columns(reference: OodReference, view: CausalView, batch: Batch) -> list[pl.Series]:
+    distances = reference.distances(view.latent(batch), view.own(batch.x))
     flags = reference.flags(distances)
     return [
         pl.Series("ood_score", distances.numpy(), dtype=pl.Float32),

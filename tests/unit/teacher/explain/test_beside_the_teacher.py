@@ -225,9 +225,12 @@ def test_a_row_gets_the_same_explanation_alone_and_among_others(subject: Subject
     for one in (chosen, chosen.exact()):
         alone = torch.cat([one.of(s.frame.batch(row)) for row in rows.split(1)])
         assert float((one.of(s.frame.batch(rows)) - alone).abs().max()) < 1e-6
-    far = [reference.distances(view.latent(s.frame.batch(row))) for row in rows.split(1)]
-    together = reference.distances(view.latent(s.frame.batch(rows)))
-    assert torch.allclose(torch.cat(far), together, atol=1e-5)
+
+    def far(rows: Tensor) -> Tensor:
+        batch = s.frame.batch(rows)
+        return reference.distances(view.latent(batch), view.own(batch.x))
+
+    assert torch.allclose(torch.cat([far(row) for row in rows.split(1)]), far(rows), atol=1e-5)
 
 
 @pytest.mark.rule("R37")

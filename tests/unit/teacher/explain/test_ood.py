@@ -13,7 +13,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from pipeline_lib.errors import ContractError
-from pipeline_lib.teacher.explain.ood import OodReference, conformal, fit_reference, held_out
+from pipeline_lib.teacher.explain.ood import OodReference, Shape, calibrated, conformal, held_out
 from pipeline_lib.teacher.explain.probes import IMPOSSIBLE, probes
 
 WIDTH = 16
@@ -27,24 +27,28 @@ def latents(n: int, seed: int, scale: float = 1.0) -> Tensor:
     return scale * tail * (torch.randn(n, WIDTH, generator=g) @ mix) + 3.0
 
 
-def reference(fit: Tensor | None = None, calibration: Tensor | None = None, **changes: Any) -> OodReference:
-    values = {
-        "rate": 0.05,
-        "override_rate": 0.01,
-        "covariance": "full",
-        "calibrated_on": "calib",
-        "as_of": "2026-01-05",
-    }
+def reference(
+    fit: Tensor | None = None, calibration: Tensor | None = None, covariance: Any = "full", as_of: str = "2026-01-05"
+) -> OodReference:
+    """Of the latent alone; the columns are looked at in tests of their own."""
     found = latents(3000, 1) if fit is None else fit
     held = latents(4000, 2) if calibration is None else calibration
-    return fit_reference(found, held, **{**values, **changes})
+    shape = Shape.of(found, found, covariance, "latent")
+    return calibrated(
+        shape, shape.distances(held, held), rate=0.05, override_rate=0.01, rows_fit=len(found), calibrated_on="calib",
+        as_of=as_of,
+    )  # fmt: skip
+
+
+def far(ref: OodReference, z: Tensor) -> Tensor:
+    return ref.distances(z, z)
 
 
 @pytest.mark.rule("R35")
 @pytest.mark.parametrize("covariance", ["full", "diagonal"])
 def test_the_rate_holds_on_rows_that_neither_fitted_nor_calibrated(covariance: str) -> None:
     ref = reference(covariance=covariance)
-    found = held_out(ref.distances(latents(6000, 3)), ref, 0.01)
+    found = held_out(far(ref, latents(6000, 3)), ref, 0.01)
     assert abs(found["rate"] - 0.05) <= 0.01
     assert found["passed"]
 
@@ -56,8 +60,8 @@ def test_the_rate_holds_when_few_rows_fitted() -> None:
     for seed in range(12):
         few, fresh = latents(40, 100 + seed), latents(3000, seed)
         ref = reference(few)
-        distances = ref.distances(fresh)
-        own = conformal(ref.distances(few), 0.05)
+        distances = far(ref, fresh)
+        own = conformal(far(ref, few), 0.05)
         assert own is not None
         fooled.append(float((distances > own).double().mean()))
         honest.append(held_out(distances, ref, 0.01)["rate"])
@@ -68,7 +72,7 @@ def test_the_rate_holds_when_few_rows_fitted() -> None:
 @pytest.mark.rule("R35")
 def test_a_scale_shift_of_the_latent_is_detected() -> None:
     ref = reference()
-    flags = ref.flags(ref.distances(3.0 + 6 * (latents(2000, 6) - 3.0)))
+    flags = ref.flags(far(ref, 3.0 + 6 * (latents(2000, 6) - 3.0)))
     assert flags is not None
     assert float(flags.double().mean()) > 0.9
 
@@ -80,7 +84,7 @@ def test_a_restored_reference_is_the_same(covariance: str) -> None:
     tensors, body = ref.to_tensors()
     back = OodReference.from_tensors(load(save(tensors)), body)
     z = latents(50, 7)
-    assert torch.equal(back.distances(z), ref.distances(z))
+    assert torch.equal(far(back, z), far(ref, z))
     assert (back.threshold, back.override, back.ref_id) == (ref.threshold, ref.override, ref.ref_id)
     assert back.threshold is not None
 
@@ -100,18 +104,18 @@ def test_the_reference_id_names_the_content() -> None:
 
 def test_distance_is_that_of_the_inverse_covariance() -> None:
     ref, z = reference(), latents(20, 9)
-    sigma = (ref.factor @ ref.factor.T).numpy()
-    away = z.double().numpy() - ref.mean.numpy()
+    own = ref.shape.latent
+    sigma = (own.factor @ own.factor.T).numpy()
+    away = z.double().numpy() - own.mean.numpy()
     expected = np.sqrt(np.einsum("ni,ij,nj->n", away, np.linalg.inv(sigma), away))
-    assert ref.distances(z).numpy() == pytest.approx(expected, rel=1e-9)
+    assert far(ref, z).numpy() == pytest.approx(expected, rel=1e-9)
 
 
-def test_linear_maps_of_the_latent_change_no_distance() -> None:
-    """Up to the shrinkage, which is small with many rows."""
+def test_units_of_the_latent_change_no_distance() -> None:
     stretch = torch.diag(torch.linspace(0.5, 2, WIDTH))
-    plain, mapped = reference(latents(30000, 1)), reference(latents(30000, 1) @ stretch)
+    plain, mapped = reference(latents(300, 1)), reference(latents(300, 1) @ stretch)
     z = latents(100, 10)
-    assert plain.distances(z).numpy() == pytest.approx(mapped.distances(z @ stretch).numpy(), rel=0.02)
+    assert far(plain, z).numpy() == pytest.approx(far(mapped, z @ stretch).numpy(), rel=1e-5)
 
 
 @given(n=st.integers(1, 200), rate=st.sampled_from([0.01, 0.05, 0.1, 0.5]))
@@ -143,9 +147,9 @@ def test_a_distance_that_is_no_number_is_flagged() -> None:
 
 
 def distances_with(rate: float, n: int, ref: OodReference) -> Tensor:
-    far = round(rate * n)
+    beyond = round(rate * n)
     assert ref.threshold is not None
-    return torch.cat([torch.full((far,), ref.threshold + 1), torch.zeros(n - far)])
+    return torch.cat([torch.full((beyond,), ref.threshold + 1), torch.zeros(n - beyond)])
 
 
 def test_few_rows_do_not_fail_by_luck_and_many_do_not_pass_by_it() -> None:
@@ -166,8 +170,8 @@ def test_the_law_of_chance_is_that_of_simulated_runs() -> None:
         q = conformal(calibration, 0.05)
         assert q is not None
         assert ref.threshold is not None
-        far = int((fresh > q).sum())
-        counted = torch.cat([torch.full((far,), ref.threshold + 1), torch.zeros(100 - far)])
+        beyond = int((fresh > q).sum())
+        counted = torch.cat([torch.full((beyond,), ref.threshold + 1), torch.zeros(100 - beyond)])
         outside += not held_out(counted, ref, 1e-9)["passed"]
     assert outside <= 9
 
@@ -203,6 +207,41 @@ def test_impossible_rows_of_a_plain_latent_are_found() -> None:
 
     ref = reference(rows(3000, 1), rows(2000, 2))
     for name, z in probes(rows(500, 3), [range(WIDTH)], 1).items():
-        flags = ref.flags(ref.distances(z))
+        flags = ref.flags(far(ref, z))
         assert flags is not None
         assert name not in IMPOSSIBLE or float(flags.double().mean()) >= 0.99, name
+
+
+def levelled(x: Tensor) -> Tensor:
+    """A latent of width 4 whose layer is normalised, like the compressor's."""
+    mix = torch.randn(WIDTH, 8, generator=torch.Generator().manual_seed(1))
+    return torch.tanh(torch.nn.functional.layer_norm(x @ mix, (8,)))[:, :4]
+
+
+@pytest.mark.rule("R35")
+def test_a_normalised_layer_hides_what_the_columns_show() -> None:
+    """Why the columns' own distance stands beside the latent: rows a hundred times too large look ordinary in it."""
+    fit, held, fresh = latents(3000, 1) - 3, latents(2000, 2) - 3, latents(2000, 3) - 3
+    caught = {}
+    for space in ("latent", "latent_and_inputs"):
+        shape = Shape.of(levelled(fit), fit, "full", space)  # type: ignore[arg-type]
+        ref = calibrated(
+            shape, shape.distances(levelled(held), held), rate=0.05, override_rate=0.01, rows_fit=3000,
+            calibrated_on="calib", as_of="2026-01-05",
+        )  # fmt: skip
+        assert held_out(ref.distances(levelled(fresh), fresh), ref, 0.015)["passed"]
+        flags = ref.flags(ref.distances(levelled(100 * fresh), 100 * fresh))
+        assert flags is not None
+        caught[space] = float(flags.double().mean())
+        tensors, body = ref.to_tensors()
+        back = OodReference.from_tensors(load(save(tensors)), body)
+        assert back.ref_id == ref.ref_id
+        assert torch.equal(back.distances(levelled(fresh), fresh), ref.distances(levelled(fresh), fresh))
+    assert caught["latent"] < 0.2
+    assert caught["latent_and_inputs"] > 0.99
+
+
+def test_a_column_that_is_the_same_for_all_is_no_obstacle() -> None:
+    x = latents(500, 1)
+    x[:, 2] = 1.0
+    assert Shape.of(latents(500, 2), x, "full", "latent_and_inputs").distances(latents(5, 3), x[:5]).isfinite().all()

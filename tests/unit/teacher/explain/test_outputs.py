@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pipeline_lib.teacher.explain.attribution import Attributor
-from pipeline_lib.teacher.explain.ood import fit_reference
+from pipeline_lib.teacher.explain.ood import Shape, calibrated
 from pipeline_lib.teacher.explain.outputs import SCHEMA, Explainer, attribution_columns, explanation_table
 from pipeline_lib.teacher.explain.view import CausalView
 from pipeline_lib.teacher.frame import Batch
@@ -32,10 +32,13 @@ def table(batch_rows: int) -> tuple[pl.DataFrame, Explainer, Tensor]:
     view = CausalView(Partly(), range(COLUMNS))
     frame = frame_of(x, ["gate"] * N)
     readout = torch.eye(1 + COLUMNS)[0]
-    z = view.latent(frame_of(known_rows(900, 5)[0], ["fit"] * 900).batch(torch.arange(900)))
-    reference = fit_reference(
-        z[:600], z[600:], rate=0.05, override_rate=0.01, covariance="full", calibrated_on="calib", as_of="2026-01-05"
-    )
+    known = frame_of(known_rows(900, 5)[0], ["fit"] * 900).batch(torch.arange(900))
+    z, own = view.latent(known), view.own(known.x)
+    shape = Shape.of(z[:600], own[:600], "full", "latent_and_inputs")
+    reference = calibrated(
+        shape, shape.distances(z[600:], own[600:]), rate=0.05, override_rate=0.01, rows_fit=600, calibrated_on="calib",
+        as_of="2026-01-05",
+    )  # fmt: skip
     explainer = Explainer(view, NAMES, reference, Attributor(view, readout, torch.zeros(COLUMNS), None), 5)
     return explanation_table(explainer, frame, torch.arange(N), batch_rows, CPU), explainer, x
 
