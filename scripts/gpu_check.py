@@ -116,7 +116,7 @@ def measure(
 
 
 def _one(trainee: Trainee, plan: Any, optimiser: torch.optim.Optimizer, rows: torch.Tensor, step: int) -> float:
-    stepper = Stepper(trainee, plan, Guard(plan.max_bad_steps, plan.max_bad_share), None)
+    stepper = Stepper(trainee, plan, Guard(plan.max_bad_steps, plan.max_bad_share), optimiser, None)
     optimiser.zero_grad(set_to_none=True)
     stepper.accumulate(rows, plan.micro_rows, step)
     trainee.precision.step(optimiser, trainee.model, plan.clip)
@@ -170,7 +170,7 @@ def fabricate(settings: Settings, rows: int) -> Data:
         labels={t.name: torch.from_numpy(_label(rng, t, rows)) for t in tasks},
         max_steps=STEPS,
     )
-    return Data(inputs, frame, tasks, list(policy.experts), {})
+    return Data(inputs, [c["name"] for c in schema()["columns"]], frame, tasks, list(policy.experts), {})
 
 
 def schema() -> dict[str, Any]:

@@ -81,7 +81,7 @@ def train_epoch(
     per_epoch = plan.steps_per_epoch(len(rows))
     steps, first = plan.epochs(phase, len(rows)) * per_epoch, plan.restart_epochs * per_epoch
     guard = Guard(plan.max_bad_steps, plan.max_bad_share)
-    stepper = Stepper(trainee, plan, guard, view)
+    stepper = Stepper(trainee, plan, guard, optimiser, view)
     model.train()
     for chunk in epoch_order(plan, progress, rows).split(plan.batch_rows):
         share = rate_share(progress.step, steps, phase.warmup, plan.final, plan.schedule, first)

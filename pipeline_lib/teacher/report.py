@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from safetensors.torch import save
 from torch import Tensor
 
 from pipeline_lib.runs import Out
@@ -20,6 +21,8 @@ from pipeline_lib.teacher.contract import TaskSpec
 from pipeline_lib.teacher.curves import draw
 from pipeline_lib.teacher.epoch import alarms
 from pipeline_lib.teacher.evaluate import Prior, Scores, averages, score_task, undefined
+from pipeline_lib.teacher.explain.stage import Explained
+from pipeline_lib.teacher.explain.stage import draw as draw_explanations
 from pipeline_lib.teacher.frame import CALIB, FIDELITY, FIT, GATE, SERVE, STOP, Frame
 from pipeline_lib.teacher.predict import Prediction, answers, gate_table, soft_label_summary, soft_labels
 from pipeline_lib.teacher.resume import Progress
@@ -33,6 +36,7 @@ def write_outputs(
     checkpoint: Checkpoint,
     data: Data,
     everything: Prediction,
+    explained: Explained,
     progress: Progress,
     policy: TeacherSettings,
     stamps: Mapping[str, str],
@@ -68,6 +72,11 @@ def write_outputs(
         frame.keys[rows.numpy()], everything.gates[rows], everything.private[rows], names, checkpoint.experts
     )
     gates.write_parquet(out.path("gate_weights.parquet", rows=gates.height), compression="zstd")
+    out.path("checkpoint/explain.safetensors").write_bytes(save(explained.tensors))
+    out.path("checkpoint/explain.json").write_bytes(saved.json_bytes(explained.body))
+    explained.table.write_parquet(out.path("explanations.parquet", rows=explained.table.height), compression="zstd")
+    out.path("explain.json").write_bytes(saved.json_bytes(explained.report))
+    draw_explanations(out, explained)
     out.facts.update(_facts(checkpoint, metrics, progress))
 
 

@@ -33,9 +33,10 @@ deterministic: Any = torch.utils.deterministic
 
 @dataclass(frozen=True)
 class Data:
-    """What a model is trained on. ``absent``: expert -> why this source cannot feed it."""
+    """What a model is trained on. ``columns`` name those of x; ``absent``: expert -> why this source cannot feed it."""
 
     inputs: Inputs
+    columns: Sequence[str]
     frame: Frame
     tasks: Sequence[TaskSpec]
     experts: Sequence[str]
@@ -61,7 +62,7 @@ def read_data(features: StageOutput, labels: StageOutput, settings: Settings) ->
     bare = active_tasks(labels.facts["tasks"], settings.tasks)
     frame = read_frame(features, labels, inputs, bare)
     tasks = with_statistics(bare, frame, policy.loss.class_weight_power, policy.loss.class_weight_range)
-    return Data(inputs, frame, tasks, experts, absent)
+    return Data(inputs, [str(c["name"]) for c in schema["columns"]], frame, tasks, experts, absent)
 
 
 def new_model(data: Data, policy: TeacherSettings) -> Teacher:

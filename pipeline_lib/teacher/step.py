@@ -19,7 +19,7 @@ from pipeline_lib.teacher.frame import Frame
 from pipeline_lib.teacher.frozen import FrozenView
 from pipeline_lib.teacher.gating import entropy_bonus
 from pipeline_lib.teacher.gradients import reconciled
-from pipeline_lib.teacher.guard import Guard
+from pipeline_lib.teacher.guard import Guard, describe
 from pipeline_lib.teacher.loss import LossShape, task_losses
 from pipeline_lib.teacher.model import Perception, Teacher, TeacherOutput, expert_of
 from pipeline_lib.teacher.plan import Plan
@@ -53,8 +53,16 @@ class Trainee:
 class Stepper:
     """Steps of one epoch. ``view`` stands in for the experts in phase 2."""
 
-    def __init__(self, trainee: Trainee, plan: Plan, guard: Guard, view: FrozenView | None) -> None:
+    def __init__(
+        self,
+        trainee: Trainee,
+        plan: Plan,
+        guard: Guard,
+        optimiser: torch.optim.Optimizer,
+        view: FrozenView | None,
+    ) -> None:
         self._trainee, self._plan, self._guard, self._view = trainee, plan, guard, view
+        self._optimiser = optimiser
         self._sums = Means()
 
     def means(self) -> dict[str, float]:
@@ -75,13 +83,14 @@ class Stepper:
             losses = self._guard.keep(t.losses(output, rows, plan.loss))
             self._observe(losses, read, step)
             weighted = t.weighting(losses)
-            total = t.adatt(weighted.parts, weighted.extra) + self._own_losses(output, seen)
-            if not self._guard.accept(total, step):
+            own = self._own_losses(output, seen)
+            total = t.adatt(weighted.parts, weighted.extra) + own
+            blocks = dict(zip(t.model.expert_names, output.seen.blocks, strict=False))
+            if not self._guard.accept(total, step, lambda: describe(blocks, t.weighting, self._optimiser)):  # noqa: B023
                 continue
             share = len(rows) / len(chunk)
             if seen is not None and read is not None and read.leaf is not None:
-                groups = by_kind(t.tasks, weighted.parts)
-                gradient = reconciled(groups, read.leaf, plan.gradient_method, torch.Generator().manual_seed(step))
+                gradient = self._reconciled(weighted.parts, own, read.leaf, step)
                 t.precision.scaled(total * share).backward()
                 torch.cat(seen.blocks, dim=1).backward(t.precision.scaled(gradient * share))
             else:
@@ -98,6 +107,13 @@ class Stepper:
             seen = t.model.perceive(batch)
             read = seen.cut() if cutting else seen
             return seen, read, t.model.conclude(batch.x, read)
+
+    def _reconciled(self, parts: Mapping[str, Tensor], own: Tensor, leaf: Tensor, step: int) -> Tensor:
+        """What goes back into the experts (B, D): the kinds' gradients reconciled, and that of the gates' entropy."""
+        draw = torch.Generator().manual_seed(step)
+        gradient = reconciled(by_kind(self._trainee.tasks, parts), leaf, self._plan.gradient_method, draw)
+        rest = torch.autograd.grad(own, leaf, retain_graph=True, allow_unused=True)[0] if own.requires_grad else None
+        return gradient if rest is None else gradient + rest
 
     def _own_losses(self, output: TeacherOutput, seen: Perception | None) -> Tensor:
         """Structure losses of the experts less the entropy bonus of the gates; nothing in phase 2."""

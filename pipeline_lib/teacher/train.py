@@ -17,13 +17,17 @@ from pipeline_lib.teacher.calibration import Calibrator, fit_calibrator, identit
 from pipeline_lib.teacher.checkpoint import Checkpoint
 from pipeline_lib.teacher.contract import TaskSpec
 from pipeline_lib.teacher.epoch import require_wired
-from pipeline_lib.teacher.frame import CALIB, Frame
+from pipeline_lib.teacher.experts.causal import Causal
+from pipeline_lib.teacher.explain.stage import explain
+from pipeline_lib.teacher.explain.subject import Subject
+from pipeline_lib.teacher.frame import CALIB, FIDELITY, Frame
 from pipeline_lib.teacher.loop import fit
 from pipeline_lib.teacher.model import Teacher
 from pipeline_lib.teacher.predict import predict
 from pipeline_lib.teacher.report import write_outputs
 from pipeline_lib.teacher.resume import Progress, Store
 from pipeline_lib.teacher.setup import (
+    Data,
     fixed_arithmetic,
     new_model,
     pick_device,
@@ -73,11 +77,37 @@ def _make(
         calibrators = calibrate(trainee.model, data.frame, data.tasks, policy, device)
         everything = predict(trainee.model, data.frame, torch.arange(data.frame.rows), policy.predict_batch, device)
         require_wired(everything.expert_std, policy.training.min_expert_std, progress.step)
+        graph = graph_health(trainee.model, data, policy.explain.faithfulness.rows, device)
+        explained = explain(subject_of(trainee.model, data, policy, device), policy.explain, graph)
         checkpoint = Checkpoint(
             trainee.model.cpu(), data.inputs, data.tasks, data.experts, policy.architecture, policy.gating, calibrators
         )
         stamps = {"config_hash": ctx.settings.config_hash, "code_version": code_version()}
-        write_outputs(out, checkpoint, data, everything, progress, policy, stamps)
+        write_outputs(out, checkpoint, data, everything, explained, progress, policy, stamps)
+
+
+def subject_of(model: Teacher, data: Data, policy: TeacherSettings, device: torch.device) -> Subject:
+    return Subject(
+        model=model,
+        inputs=data.inputs,
+        tasks=data.tasks,
+        frame=data.frame,
+        columns=data.columns,
+        batch_rows=policy.predict_batch,
+        train_rows=policy.training.batch_rows,
+        seed=policy.seed,
+        device=device,
+    )
+
+
+def graph_health(model: Teacher, data: Data, rows: int, device: torch.device) -> dict[str, float | bool] | None:
+    """May the causal expert's graph be called causal? On the first rows of part fidelity; None without the expert."""
+    own = data.frame.part(FIDELITY)[:rows]
+    if "causal" not in model.expert_names or not len(own):
+        return None
+    expert = model.eval().experts["causal"]
+    assert isinstance(expert, Causal)  # noqa: S101  experts are found by name
+    return expert.judge(data.frame.batch(own).to(device)).to_dict()
 
 
 def calibrate(

@@ -48,6 +48,8 @@ def test_the_stage_writes_what_the_contract_names(trained: RunContext) -> None:
     out = trained.read("teacher")
     assert sorted(out.names()) == sorted(
         ["checkpoint/weights.safetensors", "checkpoint/model.json", "metrics.json", "curves.png",
+         "checkpoint/explain.safetensors", "checkpoint/explain.json", "explanations.parquet", "explain.json",
+         "ood.png", "attribution.png", "faithfulness.png",
          "soft_labels.parquet", "soft_labels.json", "gate_weights.parquet"]
     )  # fmt: skip
     labels = pl.read_parquet(out.path("soft_labels.parquet"))
