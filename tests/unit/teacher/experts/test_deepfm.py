@@ -32,3 +32,13 @@ def test_pairwise_is_the_double_loop_over_field_pairs(fields: int, width: int, s
 def test_a_single_field_has_nothing_to_cross() -> None:
     with pytest.raises(SchemaError, match="two feature groups"):
         DeepFM([(0, 5)], 4, [8], 8, 0.0)
+
+
+def test_two_fields_interact_by_the_mean_size_of_their_product() -> None:
+    torch.manual_seed(0)
+    expert, x = DeepFM([(0, 2), (2, 5), (6, 8)], 4, [8], 8, 0.0), torch.randn(10, 8)
+    found, v = expert.interactions(x), expert.fields(x)
+    assert found.shape == (3, 3)
+    torch.testing.assert_close(found[0, 2], (v[:, 0] * v[:, 2]).sum(1).abs().mean())
+    torch.testing.assert_close(found, found.T)
+    assert not found.diagonal().any()
