@@ -8,7 +8,7 @@ VENV    := .venv
 BIN     := $(VENV)/bin
 LOCAL   := $(BIN)/python scripts/local_airflow.py --dataset $(DATASET) --port $(PORT) $(if $(SOURCE),--source $(SOURCE))
 
-.PHONY: gpu-check mutants run up approve reject backfill test test-fast lint format leaks tamper bench-features bench-teacher realism clean help
+.PHONY: gpu-check mutants run up approve reject backfill test test-fast lint format leaks tamper bench-features bench-collaborative bench-teacher realism clean help
 
 help:  ## what you can say
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -68,6 +68,10 @@ gpu-check: install  ## throughput, peak memory and bf16 against fp32 on a CUDA c
 
 mutants: install  ## plant every known defect and show which test finds it; ONLY="R07 R14" for some rules
 	@$(BIN)/python scripts/mutants.py $(ONLY)
+
+bench-collaborative: install  ## the collaborative seat against ALS: BENCH="--date <Monday>", whose ingest and labels are done
+	@$(BIN)/pip install --quiet implicit==0.7.3
+	@$(BIN)/python benchmarks/collaborative.py $(BENCH)
 
 realism: install  ## how real and how hard the synthetic bank is, with pictures; REAL="berka=<folder>" beside real sets
 	@$(BIN)/python benchmarks/realism.py --out var/realism $(if $(REAL),--real $(REAL))

@@ -14,11 +14,13 @@ from scipy.sparse import coo_array, csr_array, hstack
 from pipeline_lib.contracts.tables import product_column
 from pipeline_lib.features.ball import norm
 from pipeline_lib.features.columns import CATEGORY, EVENT, SNAPSHOT, Column, Floats, Kind, Values, nan_where
-from pipeline_lib.features.generator import Arrays, Generator, GroupUnavailable, Shape
+from pipeline_lib.features.generator import Arrays, Generator, GroupUnavailable, Shape, seed_of
 from pipeline_lib.features.hierarchy_spend import leaf_of
 from pipeline_lib.features.inputs import usable_categories
+from pipeline_lib.features.lightgcn import Items, Sampler, row_of, train
 from pipeline_lib.features.material import Material
 from pipeline_lib.features.stream import LOOKBACK_DAYS
+from pipeline_lib.settings.feature_groups.graph import Graph, LightGcn
 from pipeline_lib.settings.features import Features
 
 COLLABORATIVE = "graph_collaborative"
@@ -27,11 +29,12 @@ _SMALLEST_SHARE = 1e-10
 
 
 def graph_collaborative(shape: Shape, policy: Features) -> Generator:
-    """Truncated decomposition of the normalised train graph, X ~ U S V' with x_ui = w_ui / sqrt(d_u d_i).
+    """A customer's vector is X Q with x_ui = w_ui / sqrt(d_u d_i) and Q learnt from train rows [items, width].
 
-    Item i's frozen vector is V_i / sqrt(d_i); a customer's is sum_i w_ui V_i / sqrt(d_u d_i), which on train rows is
-    U S. Edges: 1 for a product held at the cutoff, ln1p(events of 360 d) / its train mean for a category. An item
-    that train never saw has no place in the graph and is no edge. No edge: NaN.
+    ``svd``: X ~ U S V', Q = V, so that train rows have U S. ``lightgcn``: Q of ``lightgcn.Items``. Frozen per item is
+    Q_i / sqrt(d_i); ``places`` is what the vector is compared with by a dot product to rank items. Edges: 1 for a
+    product held at the cutoff, ln1p(events of 360 d) / its train mean for a category. An item that train never saw
+    has no place in the graph and is no edge. No edge: NaN.
     """
     own = policy.graph
     items = len(shape.products) + len(usable_categories(shape.categories))
@@ -40,7 +43,7 @@ def graph_collaborative(shape: Shape, policy: Features) -> Generator:
     def fit(m: Material, made: Values) -> Arrays:
         if own.backend == "none":
             raise GroupUnavailable("features.yaml: graph.backend is none")
-        return _fit(m, shape, len(columns))
+        return _fit(m, shape, len(columns), own)
 
     return Generator(
         columns,
@@ -93,18 +96,51 @@ def axes_of(gram: Floats, width: int) -> Floats:
     return np.asarray(axes * np.sign(axes[largest, np.arange(axes.shape[1])]))
 
 
-def _fit(m: Material, shape: Shape, width: int) -> Arrays:
-    counted = edges_of(m, shape, 1.0)
-    to_category = counted[:, len(shape.products) :].data
-    scale = float(to_category.mean()) if len(to_category) else 1.0
-    edges = edges_of(m, shape, scale)
-    own, of_item = np.asarray(edges.sum(axis=1)), np.asarray(edges.sum(axis=0))
-    by_item = _inverse_root(of_item)
-    normal = csr_array(edges * _inverse_root(own)[:, None] * by_item[None])
+def _fit(m: Material, shape: Shape, width: int, policy: Graph) -> Arrays:
+    order = m.rows.select(pl.arg_sort_by("customer_key", "cutoff_date")).to_series().to_numpy()
+    counted = edges_of(m, shape, 1.0)[order]  # rows in any order give the same bytes
+    to_category = counted.indices >= len(shape.products)
+    scale = float(counted.data[to_category].mean()) if to_category.any() else 1.0
+    edges = edges_of(m, shape, scale)[order]
+    degree = np.asarray(edges.sum(axis=0))
+    by_item = _inverse_root(degree)
+    normal = csr_array(edges * _inverse_root(np.asarray(edges.sum(axis=1)))[:, None] * by_item[None])
+    if policy.backend == "svd":
+        items = _decomposed(normal, np.sqrt(degree), width)
+    else:
+        items = _trained(edges, normal, m.history.added[order], width, policy.lightgcn)
+    return {
+        "items": items.towards * by_item[:, None],
+        "places": items.places,
+        "seen": _seen(edges),
+        "scale": np.array([scale]),
+    }
+
+
+def _decomposed(normal: csr_array, root: Floats, width: int) -> Items:
+    """Places are V times the root of the item's degree: the dot product is then X's approximation with its items'
+    normalisation undone.
+    """
     axes = axes_of((normal.T @ normal).toarray(), width)
     if axes.shape[1] < 2:
-        raise GroupUnavailable(f"the train graph has rank {axes.shape[1]}: {edges.nnz} edges of {len(m)} rows")
-    return {"items": axes * by_item[:, None], "seen": _seen(edges), "scale": np.array([scale])}
+        raise GroupUnavailable(
+            f"the train graph has rank {axes.shape[1]}: {normal.nnz} edges of {normal.shape[0]} rows"
+        )
+    return Items(axes, axes * root[:, None])
+
+
+def _trained(edges: csr_array, normal: csr_array, added: npt.NDArray[np.int64], width: int, policy: LightGcn) -> Items:
+    """``added``: times a row's products were added [R, products]."""
+    products, items = added.shape[1], edges.shape[1]
+    row, kind = row_of(edges), (np.arange(items) >= products).astype(np.int64)
+    emphasis = np.ones(edges.nnz)
+    own = np.flatnonzero(edges.indices < products)
+    emphasis[own] += policy.added_weight * added[row[own], edges.indices[own]]
+    shares = np.array([policy.product_share, 1.0 - policy.product_share])
+    sampler = Sampler.of(edges, normal, kind, emphasis, shares)
+    if sampler is None:
+        raise GroupUnavailable(f"no row of the train graph has two edges and an item to compare: {edges.nnz} edges")
+    return train(sampler, policy, width, seed_of(COLLABORATIVE))
 
 
 def _make(m: Material, shape: Shape, learnt: Arrays) -> Values:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import date
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -11,9 +12,13 @@ import pytest
 
 from pipeline_lib import settings
 from pipeline_lib.features import graph
+from pipeline_lib.features.build import inputs_of
 from pipeline_lib.features.events import Windows
 from pipeline_lib.features.generator import Generator, GroupUnavailable, Shape
+from pipeline_lib.features.groups import shape_of
 from pipeline_lib.features.history import History
+from pipeline_lib.features.inputs import FeatureInputs
+from pipeline_lib.features.load import opened
 from pipeline_lib.features.material import Material
 from pipeline_lib.ingest.source_tables import category_table
 from pipeline_lib.settings import Place
@@ -25,10 +30,16 @@ SHAPE = Shape(PRODUCTS, (1, 2, 2), category_table([*CODES, ("fee", "fees", "bank
 ITEMS = 6
 
 
-@pytest.fixture(scope="module")
-def policy(tmp_path_factory: pytest.TempPathFactory) -> Features:
-    place = Place(dataset="synthetic", home=tmp_path_factory.mktemp("home"), threads=1)
-    return settings.load("synthetic", place).features
+def with_backend(backend: str) -> Features:
+    """The shipped policy with this backend; training is cut short."""
+    policy = settings.load("synthetic", Place(dataset="synthetic", home=Path("unused"), threads=1)).features
+    short = policy.graph.lightgcn.model_copy(update={"steps": 40})
+    return policy.model_copy(update={"graph": policy.graph.model_copy(update={"backend": backend, "lightgcn": short})})
+
+
+@pytest.fixture(scope="module", params=["svd", "lightgcn"])
+def policy(request: pytest.FixtureRequest) -> Features:
+    return with_backend(request.param)
 
 
 def material(held: np.ndarray, used: np.ndarray) -> Material:
@@ -70,7 +81,9 @@ def vectors(generator: Generator, m: Material, learnt: dict) -> np.ndarray:
 
 
 class TestCollaborative:
-    def test_train_rows_are_u_times_s_of_the_normalised_graph(self, generator, learnt, train):
+    def test_train_rows_are_u_times_s_of_the_normalised_graph(self, train):
+        generator = graph.graph_collaborative(SHAPE, with_backend("svd"))
+        learnt = generator.fit(train, {})
         used = np.zeros((len(train), 5))
         use = train.category_use
         used[use["row_id"], use["mcc_idx"]] = np.log1p(use["n_year"])
@@ -83,10 +96,10 @@ class TestCollaborative:
         signs = np.sign((found * expected).sum(axis=0))
         assert found == pytest.approx(expected * signs, abs=1e-9)
 
-    def test_a_graph_of_n_items_has_n_minus_1_columns(self, generator, learnt):
+    def test_a_graph_of_n_items_has_n_minus_1_columns(self, policy, generator, learnt):
         assert len(generator.columns) == ITEMS - 1
         assert len(generator.columns_of(learnt, {})) == ITEMS - 1
-        assert generator.backend == "svd"
+        assert generator.backend == policy.graph.backend
         assert generator.block == "collab_emb"
 
     def test_other_customers_in_the_batch_change_no_byte(self, generator, learnt, train):
@@ -95,6 +108,11 @@ class TestCollaborative:
         np.testing.assert_array_equal(vectors(generator, train.at(order), learnt), whole[order])
         for row in range(len(train)):
             np.testing.assert_array_equal(vectors(generator, train.at(np.array([row])), learnt)[0], whole[row])
+
+    def test_train_rows_in_another_order_teach_the_same_bytes(self, generator, learnt, train):
+        again = generator.fit(train.at(np.random.default_rng(1).permutation(len(train))), {})
+        for name, array in learnt.items():
+            np.testing.assert_array_equal(again[name], array, err_msg=name)
 
     def test_a_customer_never_seen_gets_the_vector_of_a_twin_in_train(self, generator, learnt, train):
         twin = train.at(np.array([5]))
@@ -114,15 +132,48 @@ class TestCollaborative:
         found = vectors(generator, new, learnt)
         np.testing.assert_array_equal(found[0], found[1])
         assert np.isnan(found[2]).all()
-        assert len(generator.columns_of(learnt, {})) == 3  # the rank of three customers
+        rank = 3  # of three customers
+        assert len(generator.columns_of(learnt, {})) == (rank if policy.graph.backend == "svd" else ITEMS - 1)
 
     def test_a_graph_without_structure_or_backend_is_no_group(self, policy):
         empty = material(np.zeros((4, 3), dtype=np.int64), np.zeros((4, 5), dtype=np.int64))
-        with pytest.raises(GroupUnavailable, match="rank 0"):
+        with pytest.raises(GroupUnavailable, match=r"rank 0|no row of the train graph has two edges"):
             graph.graph_collaborative(SHAPE, policy).fit(empty, {})
         off = policy.model_copy(update={"graph": policy.graph.model_copy(update={"backend": "none"})})
         with pytest.raises(GroupUnavailable, match="backend is none"):
             graph.graph_collaborative(SHAPE, off).fit(empty, {})
+
+
+def test_what_comes_after_a_row_s_cutoff_is_no_edge_of_it(bank, tmp_path):
+    inputs, policy = inputs_of(bank.ctx), bank.ctx.settings.features
+    early = np.flatnonzero((inputs.rows["cutoff_date"] == inputs.rows["cutoff_date"].min()).to_numpy())
+    late = np.setdiff1d(np.arange(len(inputs.rows)), early)
+    now, then = (_edges(one, policy) for one in (inputs, _rewritten(inputs, tmp_path)))
+    np.testing.assert_array_equal(now[early], then[early])
+    products = len(inputs.products)
+    for items in (slice(0, products), slice(products, None)):  # both were rewritten
+        assert (now[late, items] != then[late, items]).any()
+
+
+def _edges(inputs: FeatureInputs, policy: Features) -> np.ndarray:
+    with opened(inputs, policy, 1) as data:
+        return graph.edges_of(data.material(timed=False), shape_of(inputs), 1.0).toarray()
+
+
+def _rewritten(inputs: FeatureInputs, folder: Path) -> FeatureInputs:
+    """Every product flag after the earliest cutoff is turned round, every event after it is of one category."""
+    last = inputs.rows["cutoff_date"].min()
+    snapshots, events, none = dict(inputs.snapshots), [], pl.col("^prod_.*$") == 0
+    for day in [day for day in snapshots if day > last]:
+        table = pl.read_parquet(snapshots[day]).with_columns(none.cast(pl.Int8))
+        table.write_parquet(folder / f"{day}.parquet")
+        snapshots[day] = folder / f"{day}.parquet"
+    for path in inputs.events:
+        table = pl.read_parquet(path)
+        one = pl.when(pl.col("event_date") > last).then(pl.lit(0, pl.UInt8)).otherwise(pl.col("mcc_idx"))
+        table.with_columns(one.alias("mcc_idx")).write_parquet(folder / path.name)
+        events.append(folder / path.name)
+    return replace(inputs, snapshots=snapshots, events=tuple(events))
 
 
 class TestStats:
