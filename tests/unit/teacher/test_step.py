@@ -166,5 +166,6 @@ def test_a_label_that_is_infinite_drops_its_task_for_the_step(make: Callable[...
     guard = Guard(5, 1.0)
     Stepper(trainee, plan, guard, optimiser_of(trainee), None).accumulate(trainee.frame.part(FIT)[:64], 64, 0)
     assert guard.bad_steps == 1
-    for parameter, grad in ((n, p.grad) for n, p in trainee.model.named_parameters() if p.grad is not None):
-        assert grad.isfinite().all(), parameter
+    found = [p.grad for p in trainee.model.experts.parameters() if p.grad is not None]
+    assert all(gradient.isfinite().all() for gradient in found)
+    assert any(gradient.abs().max() > 0 for gradient in found)  # the other tasks go on
