@@ -8,7 +8,7 @@ VENV    := .venv
 BIN     := $(VENV)/bin
 LOCAL   := $(BIN)/python scripts/local_airflow.py --dataset $(DATASET) --port $(PORT) $(if $(SOURCE),--source $(SOURCE))
 
-.PHONY: gpu-check mutants run up approve reject backfill test test-fast lint format leaks tamper bench-features bench-collaborative bench-teacher realism clean help
+.PHONY: gpu-check mutants run up approve reject backfill test test-fast lint format leaks tamper bench-features bench-collaborative bench-teacher study realism clean help
 
 help:  ## what you can say
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -72,6 +72,10 @@ mutants: install  ## plant every known defect and show which test finds it; ONLY
 bench-collaborative: install  ## the collaborative seat against ALS: BENCH="--date <Monday>", whose ingest and labels are done
 	@$(BIN)/pip install --quiet implicit==0.7.3
 	@$(BIN)/python benchmarks/collaborative.py $(BENCH)
+
+study: install  ## ablation study of the teacher on a finished bank; STUDY="--family main --minutes 30"
+	@$(BIN)/python benchmarks/study.py run --home var/$(DATASET) $(STUDY)
+	@$(BIN)/python benchmarks/study.py report --home var/$(DATASET) --out var/study
 
 realism: install  ## how real and how hard the synthetic bank is, with pictures; REAL="berka=<folder>" beside real sets
 	@$(BIN)/python benchmarks/realism.py --out var/realism $(if $(REAL),--real $(REAL))

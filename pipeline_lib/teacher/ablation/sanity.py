@@ -1,0 +1,134 @@
+"""May anything be concluded? Checks over the records of a family, before anybody looks at a difference.
+
+A published table once showed 0.913 for every scenario because the model had degenerated; another compared a network
+with itself under two names. Each check names what it found. Source: teacher.md section 19.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pipeline_lib.settings.ablation import Family, Protocol
+from pipeline_lib.teacher.ablation.liveness import dead_parts
+from pipeline_lib.teacher.ablation.record import Record
+
+Found = Mapping[str, Mapping[int, Record]]
+_SAME = 1e-6
+
+
+@dataclass(frozen=True)
+class Check:
+    name: str
+    """What must be true."""
+    passed: bool
+    detail: str
+
+
+def checklist(found: Found, family: Family, protocol: Protocol) -> list[Check]:
+    """Every check, passed or not."""
+    checks: dict[str, Callable[[], Iterator[str]]] = {
+        "every scenario ran with every seed, at least two": lambda: _complete(found, protocol),
+        "one version of the code and one bank": lambda: _one_code(found),
+        "scenarios differ in configuration, and in what they answer": lambda: _distinct(found),
+        "every part of every network gets gradient": lambda: _alive(found),
+        "no answer is constant": lambda: _varied(found, protocol),
+        "judged rows and their labels are the same everywhere": lambda: _aligned(found),
+        "the same number of optimiser steps": lambda: _fair(found),
+        f"loss weights within {protocol.stationary} of their stationary point": lambda: _stationary(found, protocol),
+        "the reloaded best weights score what was recorded": lambda: _repeated(found),
+        "models without named experts expose no named gate": lambda: _unnamed(found),
+    }
+    results = {name: list(check()) for name, check in checks.items()}
+    return [
+        Check(name, not bad, "; ".join(bad[:6]) + ("; ..." if len(bad) > 6 else "")) for name, bad in results.items()
+    ]
+
+
+def passed(checks: Sequence[Check]) -> bool:
+    return all(check.passed for check in checks)
+
+
+def as_body(checks: Sequence[Check]) -> dict[str, Any]:
+    """What is stored beside the results."""
+    return {"passed": passed(checks), "checks": [asdict(check) for check in checks]}
+
+
+def _complete(found: Found, protocol: Protocol) -> Iterator[str]:
+    seeds = {name: set(runs) for name, runs in found.items()}
+    common = set.intersection(*seeds.values()) if seeds else set()
+    if len(common) < 2:
+        yield f"{len(common)} seeds are common to all scenarios"
+    for name, own in seeds.items():
+        if missing := sorted(set(protocol.seeds) - own):
+            yield f"{name} lacks seeds {missing}"
+
+
+def _one_code(found: Found) -> Iterator[str]:
+    for what in ("code_version", "bank"):
+        versions = {getattr(r, what) for _, _, r in _each(found)}
+        if len(versions) > 1:
+            yield f"{what}: {sorted(versions)}"
+
+
+def _distinct(found: Found) -> Iterator[str]:
+    """Two scenarios with one configuration are one; two that answer alike differ in nothing that is alive."""
+    seen: dict[tuple[str, int, str], str] = {}
+    for name, seed, record in _each(found):
+        for what in ("config_hash", "answers"):
+            key = (what, seed, getattr(record, what))
+            if key in seen:
+                yield f"{name} and {seen[key]} have the same {what} (seed {seed})"
+            seen.setdefault(key, name)
+
+
+def _alive(found: Found) -> Iterator[str]:
+    for name, seed, record in _each(found):
+        if dead := dead_parts(record.gradients):
+            yield f"{name} (seed {seed}): {', '.join(dead)}"
+
+
+def _varied(found: Found, protocol: Protocol) -> Iterator[str]:
+    for name, seed, record in _each(found):
+        if flat := sorted(task for task, std in record.spread.items() if std < protocol.least_std):
+            yield f"{name} (seed {seed}): {', '.join(flat)}"
+
+
+def _aligned(found: Found) -> Iterator[str]:
+    first: dict[str, str] = {}
+    for name, _, record in _each(found):
+        for what, value in record.fingerprints.items():
+            if first.setdefault(what, value) != value:
+                yield f"{name}: {what}"
+
+
+def _fair(found: Found) -> Iterator[str]:
+    steps = {record.steps for _, _, record in _each(found) if record.steps}
+    if len(steps) > 1:
+        yield f"{sorted(steps)} steps"
+
+
+def _stationary(found: Found, protocol: Protocol) -> Iterator[str]:
+    for name, seed, record in _each(found):
+        for task, distance in record.stationary.items():
+            if distance > protocol.stationary:
+                yield f"{name} (seed {seed}): {task} by {distance:.2f}"
+
+
+def _repeated(found: Found) -> Iterator[str]:
+    for name, seed, record in _each(found):
+        if abs(record.best_score - record.best_again) > _SAME:
+            yield f"{name} (seed {seed}): {record.best_score:.6f}, then {record.best_again:.6f}"
+
+
+def _unnamed(found: Found) -> Iterator[str]:
+    for name, seed, record in _each(found):
+        if record.model != "teacher" and (record.experts or record.gate_mean):
+            yield f"{name} (seed {seed}): {record.experts or sorted(record.gate_mean)}"
+
+
+def _each(found: Found) -> Iterator[tuple[str, int, Record]]:
+    for name, runs in found.items():
+        for seed, record in runs.items():
+            yield name, seed, record
