@@ -36,6 +36,8 @@ def reconciled(groups: Mapping[str, Tensor], shared: Tensor, method: str, genera
     Raises:
         SettingsError: unknown method.
     """
+    if not groups:  # every task was dropped for the step
+        return torch.zeros_like(shared)
     rows = [torch.autograd.grad(loss, shared, retain_graph=True, materialize_grads=True)[0] for loss in groups.values()]
     with in_float32(shared.device), torch.no_grad():
         jacobian = torch.stack([row.float().flatten() for row in rows])  # (K, B D)

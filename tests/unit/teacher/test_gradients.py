@@ -152,6 +152,11 @@ def test_a_group_that_does_not_reach_the_experts_is_no_conflict() -> None:
     torch.testing.assert_close(found, torch.ones(1, 2))
 
 
+def test_without_any_group_nothing_goes_back() -> None:
+    shared = torch.ones(2, 3, requires_grad=True)
+    assert torch.equal(reconciled({}, shared, "upgrad", seeded()), torch.zeros(2, 3))
+
+
 def test_every_configurable_method_exists_and_others_are_refused() -> None:
     known = GradientMethod.model_fields["method"].annotation.__args__
     assert set(known) == {"none", *METHODS}
