@@ -20,9 +20,11 @@ from pipeline_lib.features.history import History
 from pipeline_lib.features.inputs import FeatureInputs
 from pipeline_lib.features.load import opened
 from pipeline_lib.features.material import Material
+from pipeline_lib.features.plants.world import make_world
 from pipeline_lib.ingest.source_tables import category_table
 from pipeline_lib.settings import Place
 from pipeline_lib.settings.features import Features
+from tests.unit.features.conftest import WORLD, open_run
 
 CODES = [("5411", "grocery", "food", True), ("5812", "eating", "food", True), ("4111", "ground", "travel", True)]
 PRODUCTS = ("saving", "loan", "card")
@@ -144,8 +146,10 @@ class TestCollaborative:
             graph.graph_collaborative(SHAPE, off).fit(empty, {})
 
 
-def test_what_comes_after_a_row_s_cutoff_is_no_edge_of_it(bank, tmp_path):
-    inputs, policy = inputs_of(bank.ctx), bank.ctx.settings.features
+def test_what_comes_after_a_row_s_cutoff_is_no_edge_of_it(tmp_path):
+    ctx = open_run(tmp_path)
+    make_world(ctx, WORLD)
+    inputs, policy = inputs_of(ctx), ctx.settings.features
     early = np.flatnonzero((inputs.rows["cutoff_date"] == inputs.rows["cutoff_date"].min()).to_numpy())
     late = np.setdiff1d(np.arange(len(inputs.rows)), early)
     now, then = (_edges(one, policy) for one in (inputs, _rewritten(inputs, tmp_path)))
