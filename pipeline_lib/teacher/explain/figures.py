@@ -31,7 +31,9 @@ def draw_distances(
     left.set(ylabel="share of rows", title="Rows of each part")
     right.set(title="Probes, made from rows of part fidelity")
     for axes in (left, right):
-        axes.set(xscale="log", xlabel="Mahalanobis distance in the causal latent")
+        axes.set(xscale="log", xlabel="Mahalanobis distance")
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter("{x:g}")
         if threshold is not None:
             axes.axvline(threshold, color="#d62728", linestyle=":", label=f"threshold {threshold:.2f}")
         axes.legend(frameon=False)

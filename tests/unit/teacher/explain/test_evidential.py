@@ -104,6 +104,16 @@ def test_a_state_that_is_not_finite_teaches_nothing() -> None:
         assert torch.allclose(a.grad, b.grad, atol=1e-6)
 
 
+@pytest.mark.rule("R26")
+def test_gradients_stop_at_the_states() -> None:
+    states = torch.randn(4, 3, 6, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    labels = {"owns": torch.ones(4), "which": torch.zeros(4), "how_much": torch.arange(4.0)}
+    head = heads()
+    head.loss(states, labels, 0.01, 1.0).backward()
+    assert states.grad is None
+    assert all(p.grad is not None for p in head.parameters())
+
+
 def test_unknown_labels_and_batches_without_any_cost_nothing() -> None:
     nothing = {task.name: torch.full((2,), float("nan")) for task in TASKS}
     assert float(heads().loss(torch.zeros(2, 3, 6), nothing, 0.01, 1.0)) == 0
