@@ -38,5 +38,5 @@ def draw(
         start = start + gates[:, i]
     right.invert_yaxis()
     right.set(xlim=(0, 1), xlabel="mean gate weight", title="Named experts per task (stage 2)")
-    right.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=len(experts), frameon=False)
+    right.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=4, frameon=False)
     figure.savefig(path, metadata={"Software": None})

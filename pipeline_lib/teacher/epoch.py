@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from pipeline_lib.errors import TrainingDiverged
@@ -14,7 +13,7 @@ from pipeline_lib.teacher.contract import TaskSpec
 from pipeline_lib.teacher.evaluate import Prior, averages, composite, score_task
 from pipeline_lib.teacher.frame import FIT, STOP, Frame
 from pipeline_lib.teacher.gating import entropy
-from pipeline_lib.teacher.loss import task_losses
+from pipeline_lib.teacher.loss import validation_loss
 from pipeline_lib.teacher.plan import Plan
 from pipeline_lib.teacher.predict import Prediction, answers, predict
 from pipeline_lib.teacher.resume import Progress
@@ -37,13 +36,12 @@ def describe(trainee: Trainee, plan: Plan, progress: Progress, mean: Mapping[str
     sample = fit_rows[: max(len(stop), 1)]  # rows come in the order of a hash: the first ones are a sample
     seen = predict(trainee.model, frame, sample, plan.predict_rows, trainee.device)
     require_wired(found.expert_std, plan.min_expert_std, progress.step)
-    losses = task_losses(trainee.tasks, found.logits, frame.targets(stop), plan.loss)
     return {
         "phase": progress.phase,
         "epoch": len(progress.curve),
         "loss": mean["total"],
         "losses": {name: value for name, value in mean.items() if name != "total"},
-        "loss_stop": float(sum(losses.values(), torch.zeros(()))),  # unit weights, no transfer, no regularisers
+        "loss_stop": validation_loss(trainee.tasks, found.logits, frame.targets(stop), plan.loss),
         "composite_stop": _composite(frame, stop, found.logits, trainee.tasks, plan),
         "composite_fit": _composite(frame, sample, seen.logits, trainee.tasks, plan),
         "expert_std": found.expert_std,

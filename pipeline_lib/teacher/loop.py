@@ -11,6 +11,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
@@ -30,10 +31,9 @@ log = logging.getLogger(__name__)
 def fit(trainee: Trainee, plan: Plan, rates: Rates, store: Store, after_epoch: Callable[[Progress], None]) -> Progress:
     """Train in place and leave the best epoch's weights in the model."""
     rows = trainee.frame.part(FIT)
-    progress, best = Progress(), snapshot(trainee.model)
-    if kept := store.load(trainee.modules()):
-        progress, best = kept.progress, kept.best
-    else:
+    kept = store.load(trainee.modules())
+    progress, best = (kept.progress, kept.best) if kept else (Progress(), snapshot(trainee.model))
+    if kept is None:
         trainee.weighting.start_at(first_losses(trainee, rows, plan))
     for number, phase in enumerate(plan.phases):
         if number < progress.phase or not phase.epochs:
@@ -41,31 +41,41 @@ def fit(trainee: Trainee, plan: Plan, rates: Rates, store: Store, after_epoch: C
         if number > progress.phase:
             progress.begin(number)
             trainee.model.load_state_dict(best)
-        if phase.frozen:
-            trainee.model.freeze_perception()
+        view = frozen_view(trainee, plan) if phase.frozen else None
         optimiser = build_optimiser(trainee.model, trainee.weighting, rates.scaled(phase.rate_share))
         if kept and number == kept.phase:
             kept.restore(optimiser, trainee.precision)
-        view = None
-        if phase.frozen:
-            view = FrozenView.of(trainee.model, trainee.frame, rows, plan.predict_rows, trainee.device)
         epochs = plan.epochs(phase, len(rows))
-        while not progress.finished(epochs, math.ceil(epochs * plan.patience_share)):
-            started = time.perf_counter()
-            mean = train_epoch(trainee, plan, phase, optimiser, progress, view)
-            spent = time.perf_counter() - started
-            row = describe(trainee, plan, progress, mean)
-            if progress.record(row, row["composite_stop"]):
-                best = snapshot(trainee.model)
-            store.save(progress, trainee.modules(), best, optimiser, trainee.precision)
-            log.info(
-                "phase %d epoch %d/%d: loss %.4f, composite %.4f (train %.4f), best epoch %d, %.0f samples/s",
-                number + 1, progress.epoch, epochs, row["loss"], row["composite_stop"], row["composite_fit"],
-                progress.best_epoch + 1, len(rows) / spent,
-            )  # fmt: skip
-            after_epoch(progress)
+        with trainee.adatt.paused() if phase.frozen else nullcontext():
+            while not progress.finished(epochs, math.ceil(epochs * plan.patience_share)):
+                started = time.perf_counter()
+                mean = train_epoch(trainee, plan, phase, optimiser, progress, view)
+                speed = len(rows) / (time.perf_counter() - started)
+                row = describe(trainee, plan, progress, mean)
+                if progress.record(row, row["composite_stop"]):
+                    best = snapshot(trainee.model)
+                store.save(progress, trainee.modules(), best, optimiser, trainee.precision)
+                tell(progress, epochs, speed)
+                after_epoch(progress)
     trainee.model.load_state_dict(best)
     return progress
+
+
+def frozen_view(trainee: Trainee, plan: Plan) -> FrozenView:
+    """Freeze the perceiving half of the model, and keep what it says of the train rows."""
+    trainee.model.freeze_perception()
+    rows = trainee.frame.part(FIT)
+    return FrozenView.of(trainee.model, trainee.frame, rows, plan.predict_rows, trainee.device)
+
+
+def tell(progress: Progress, epochs: int, speed: float) -> None:
+    """One line of progress. ``speed`` in samples per second."""
+    row = progress.curve[-1]
+    log.info(
+        "phase %d epoch %d/%d: loss %.4f, composite %.4f (train %.4f), best epoch %d, %.0f samples/s",
+        progress.phase + 1, progress.epoch, epochs, row["loss"], row["composite_stop"], row["composite_fit"],
+        progress.best_epoch + 1, speed,
+    )  # fmt: skip
 
 
 def train_epoch(
@@ -80,21 +90,23 @@ def train_epoch(
     rows, model = trainee.frame.part(FIT), trainee.model
     per_epoch = plan.steps_per_epoch(len(rows))
     steps, first = plan.epochs(phase, len(rows)) * per_epoch, plan.restart_epochs * per_epoch
+    schedule = "cosine" if phase.frozen else plan.schedule
     guard = Guard(plan.max_bad_steps, plan.max_bad_share)
     stepper = Stepper(trainee, plan, guard, optimiser, view)
     model.train()
     for chunk in epoch_order(plan, progress, rows).split(plan.batch_rows):
-        share = rate_share(progress.step, steps, phase.warmup, plan.final, plan.schedule, first)
+        share = rate_share(progress.step, steps, phase.warmup, plan.final, schedule, first)
         set_rates(optimiser, share)
         stepper.tell_experts(progress.step / steps)
         optimiser.zero_grad(set_to_none=True)
         try:
-            stepper.accumulate(chunk, plan.micro_rows, progress.step)
+            taken = stepper.accumulate(chunk, plan.micro_rows, progress.step)
         except torch.cuda.OutOfMemoryError:  # once, with half the rows at a time; never skipped
             optimiser.zero_grad(set_to_none=True)
-            stepper.accumulate(chunk, max(1, min(plan.micro_rows, len(chunk)) // 2), progress.step)
-        trainee.precision.step(optimiser, model, plan.clip)
-        trainee.weighting.end_step()
+            taken = stepper.accumulate(chunk, max(1, min(plan.micro_rows, len(chunk)) // 2), progress.step)
+        if taken:
+            guard.accept(trainee.precision.step(optimiser, model, plan.clip), progress.step)
+            trainee.weighting.end_step()
         progress.step += 1
     guard.end_epoch(per_epoch)
     mean = stepper.means()

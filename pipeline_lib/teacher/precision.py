@@ -33,14 +33,22 @@ class Precision:
         scaled: Tensor = self.scaler.scale(loss)
         return scaled
 
-    def step(self, optimiser: torch.optim.Optimizer, model: nn.Module, clip: float) -> None:
-        """Unscale, clip the model's gradients to ``clip``, step; fp16 skips a step that overflowed."""
+    def step(self, optimiser: torch.optim.Optimizer, model: nn.Module, clip: float) -> Tensor:
+        """Unscale, clip the model's gradients to ``clip``, step. Returns their norm before.
+
+        A norm that is not finite takes no step. Under fp16 that is the scaler's everyday work, and 0 is returned.
+        """
         self.scaler.unscale_(optimiser)
-        torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+        if not self.scaler.is_enabled():
+            if norm.isfinite():
+                optimiser.step()
+            return norm
         self.scaler.step(optimiser)
         self.scaler.update()
-        if self.scaler.is_enabled() and self.scaler.get_scale() > _MOST:
+        if self.scaler.get_scale() > _MOST:
             self.scaler.update(_MOST)
+        return torch.zeros(())
 
     def state(self) -> dict[str, float]:
         found: dict[str, float] = self.scaler.state_dict()

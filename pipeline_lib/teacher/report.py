@@ -16,6 +16,7 @@ from torch import Tensor
 from pipeline_lib.runs import Out
 from pipeline_lib.settings.teacher import Teacher as TeacherSettings
 from pipeline_lib.teacher import checkpoint as saved
+from pipeline_lib.teacher.adatt import AdaTT
 from pipeline_lib.teacher.checkpoint import Checkpoint
 from pipeline_lib.teacher.contract import TaskSpec
 from pipeline_lib.teacher.curves import draw
@@ -24,6 +25,7 @@ from pipeline_lib.teacher.evaluate import Prior, Scores, averages, score_task, u
 from pipeline_lib.teacher.explain.stage import Explained
 from pipeline_lib.teacher.explain.stage import draw as draw_explanations
 from pipeline_lib.teacher.frame import CALIB, FIDELITY, FIT, GATE, SERVE, STOP, Frame
+from pipeline_lib.teacher.pictures import draw_affinity, draw_calibration
 from pipeline_lib.teacher.predict import Prediction, answers, gate_table, soft_label_summary, soft_labels
 from pipeline_lib.teacher.resume import Progress
 from pipeline_lib.teacher.setup import Data
@@ -37,6 +39,7 @@ def write_outputs(
     data: Data,
     everything: Prediction,
     explained: Explained,
+    adatt: AdaTT,
     progress: Progress,
     policy: TeacherSettings,
     stamps: Mapping[str, str],
@@ -59,6 +62,10 @@ def write_outputs(
         checkpoint.experts,
     )
 
+    _draw_calibration(out, frame, everything, checkpoint)
+    affinity, negative = adatt.affinity.cpu().double().numpy(), adatt.negative_transfer()
+    draw_affinity(out.path("affinity.png"), names, affinity, negative)
+
     labels = soft_labels(frame.keys, everything.logits, tasks, checkpoint.calibrators)
     labels.write_parquet(out.path("soft_labels.parquet", rows=labels.height), compression="zstd")
     summary = soft_label_summary(labels, tasks, policy.degenerate_std)
@@ -78,6 +85,17 @@ def write_outputs(
     out.path("explain.json").write_bytes(saved.json_bytes(explained.report))
     draw_explanations(out, explained)
     out.facts.update(_facts(checkpoint, metrics, progress))
+
+
+def _draw_calibration(out: Out, frame: Frame, everything: Prediction, checkpoint: Checkpoint) -> None:
+    """Binary tasks on part fidelity, which neither trained nor calibrated."""
+    rows = frame.part(FIDELITY)
+    binary = [task for task in checkpoint.tasks if task.kind == "binary"]
+    logits = {task.name: everything.logits[task.name][rows] for task in binary}
+    labels = {task.name: frame.labels[task.name][rows].numpy() for task in binary}
+    if binary and len(rows):
+        calibrated = answers(logits, binary, checkpoint.calibrators)
+        draw_calibration(out.path("calibration.png"), labels, answers(logits, binary), calibrated)
 
 
 def measure(

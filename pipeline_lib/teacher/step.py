@@ -74,10 +74,11 @@ class Stepper:
             for name in self._trainee.model.expert_names:
                 expert_of(self._trainee.model.experts, name).set_progress(share)
 
-    def accumulate(self, chunk: Tensor, micro_rows: int, step: int) -> None:
-        """Add the gradients of the batch, ``micro_rows`` rows at a time."""
+    def accumulate(self, chunk: Tensor, micro_rows: int, step: int) -> bool:
+        """Add the gradients of the batch, ``micro_rows`` rows at a time. False when no slice could be taken."""
         t, plan = self._trainee, self._plan
         cutting = plan.gradient_method != "none" and step % plan.gradient_every == 0 and self._view is None
+        taken: list[tuple[dict[str, Tensor], int]] = []
         for rows in chunk.split(micro_rows):
             seen, read, output = self._look(rows, cutting)
             losses = self._guard.keep(t.losses(output, rows, plan.loss))
@@ -95,7 +96,10 @@ class Stepper:
                 torch.cat(seen.blocks, dim=1).backward(t.precision.scaled(gradient * share))
             else:
                 t.precision.scaled(total * share).backward()
-            self._sums.add({**losses, "total": total}, len(rows))
+            taken.append(({**losses, "total": total.detach()}, len(rows)))
+        for found, count in taken:  # counted at the end: a batch that ran out of memory starts over
+            self._sums.add(found, count)
+        return bool(taken)
 
     def _look(self, rows: Tensor, cutting: bool) -> tuple[Perception | None, Perception | None, TeacherOutput]:
         """What the experts saw, what the rest reads of it (cut off where gradients are reconciled), and the answer."""

@@ -83,7 +83,7 @@ def _make(
             trainee.model.cpu(), data.inputs, data.tasks, data.experts, policy.architecture, policy.gating, calibrators
         )
         stamps = {"config_hash": ctx.settings.config_hash, "code_version": code_version()}
-        write_outputs(out, checkpoint, data, everything, explained, progress, policy, stamps)
+        write_outputs(out, checkpoint, data, everything, explained, trainee.adatt, progress, policy, stamps)
 
 
 def subject_of(model: Teacher, data: Data, policy: TeacherSettings, device: torch.device) -> Subject:

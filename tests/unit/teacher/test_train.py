@@ -49,7 +49,7 @@ def test_the_stage_writes_what_the_contract_names(trained: RunContext) -> None:
     assert sorted(out.names()) == sorted(
         ["checkpoint/weights.safetensors", "checkpoint/model.json", "metrics.json", "curves.png",
          "checkpoint/explain.safetensors", "checkpoint/explain.json", "explanations.parquet", "explain.json",
-         "ood.png", "attribution.png", "faithfulness.png",
+         "ood.png", "attribution.png", "faithfulness.png", "calibration.png", "affinity.png",
          "soft_labels.parquet", "soft_labels.json", "gate_weights.parquet"]
     )  # fmt: skip
     labels = pl.read_parquet(out.path("soft_labels.parquet"))
@@ -141,11 +141,11 @@ def test_a_run_killed_inside_an_epoch_ends_with_the_same_bytes(
     steps: list[int] = []
     accumulate = Stepper.accumulate
 
-    def kill(self: Stepper, chunk: torch.Tensor, micro_rows: int, step: int) -> None:
+    def kill(self: Stepper, chunk: torch.Tensor, micro_rows: int, step: int) -> bool:
         steps.append(step)
         if len(steps) == 4:  # two steps an epoch: inside the second
             raise KeyboardInterrupt
-        accumulate(self, chunk, micro_rows, step)
+        return accumulate(self, chunk, micro_rows, step)
 
     with monkeypatch.context() as patch:
         patch.setattr(Stepper, "accumulate", kill)
