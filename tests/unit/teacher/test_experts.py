@@ -140,6 +140,18 @@ def test_other_rows_of_the_batch_change_nothing(name: str) -> None:
     torch.testing.assert_close(alone, expert(batch).h, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_in_half_precision_outputs_stay_close_and_gradients_finite(name: str) -> None:
+    inputs = inputs_of(narrow=True)
+    expert, batch = built(name, inputs).eval(), batch_of(inputs, 32)
+    full = expert(batch).h
+    with torch.autocast("cpu", torch.bfloat16):
+        out = expert(batch)
+    out.h.float().square().sum().add(sum(out.aux.values())).backward()
+    assert (out.h.float() - full).abs().mean() < 0.05
+    assert all(torch.isfinite(p.grad).all() for p in expert.parameters() if p.grad is not None)
+
+
 def reference() -> tuple[Inputs, Architecture]:
     """The full bank of teacher.md 3 and the widths of teacher.md 5."""
     wide = ("deepfm", "causal", "optimal_transport")
