@@ -132,7 +132,7 @@ def _gates(teacher: StageOutput) -> tuple[list[str], list[str], dict[int, bytes]
     """Tasks, experts, and per customer ``tasks x (experts + entropy)`` float32 of the newest cutoff."""
     table = pl.read_parquet(teacher.path("gate_weights.parquet"))
     table = table.filter(pl.col("cutoff_date") == pl.col("cutoff_date").max())
-    beside = ("customer_key", "cutoff_date", "task", "entropy", "private_share")
+    beside = ("customer_key", "cutoff_date", "task", "entropy", "private_share", "lens")
     experts = [name for name in table.columns if name not in beside]
     tasks = table["task"].unique(maintain_order=True).to_list()
     packed: dict[int, bytes] = {}

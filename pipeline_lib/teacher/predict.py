@@ -150,9 +150,14 @@ def soft_label_summary(
 
 
 def gate_table(
-    keys: pl.DataFrame, gates: Tensor, private: Tensor, tasks: Sequence[str], experts: Sequence[str]
+    keys: pl.DataFrame,
+    gates: Tensor,
+    private: Tensor,
+    lens: Sequence[str],
+    tasks: Sequence[str],
+    experts: Sequence[str],
 ) -> pl.DataFrame:
-    """Long form: one row per row of ``keys`` and task, in that order. gates (n, T, E), private (n, T)."""
+    """Long form: one row per row of ``keys`` and task, in that order. gates (n, T, E), private (n, T), lens n * T."""
     n, t, _ = gates.shape
     flat = gates.reshape(n * t, -1)
     repeated = keys.select(KEYS)[np.repeat(np.arange(n), t)]
@@ -162,6 +167,7 @@ def gate_table(
         *weights.values(),
         pl.Series("entropy", entropy(flat).numpy()),
         pl.Series("private_share", private.flatten().numpy().copy()),
+        pl.Series("lens", lens, dtype=pl.String),
     )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import polars as pl
 from safetensors.torch import save
 from torch import Tensor
 
@@ -22,6 +23,7 @@ from pipeline_lib.teacher.contract import TaskSpec
 from pipeline_lib.teacher.curves import draw
 from pipeline_lib.teacher.epoch import alarms
 from pipeline_lib.teacher.evaluate import Prior, Scores, averages, score_task, undefined
+from pipeline_lib.teacher.explain.faithfulness import lenses
 from pipeline_lib.teacher.explain.stage import Explained
 from pipeline_lib.teacher.explain.stage import draw as draw_explanations
 from pipeline_lib.teacher.frame import CALIB, FIDELITY, FIT, GATE, SERVE, STOP, Frame
@@ -74,17 +76,22 @@ def write_outputs(
     sidecar = {"temperature": 1, "rows": labels.height, "schema_hash": checkpoint.inputs.schema_hash, "tasks": summary}
     out.path("soft_labels.json").write_bytes(saved.json_bytes(sidecar))
 
-    rows = frame.part(GATE, SERVE)
-    gates = gate_table(
-        frame.keys[rows.numpy()], everything.gates[rows], everything.private[rows], names, checkpoint.experts
-    )
+    gates = _gates(checkpoint, frame, everything, policy.explain.multi_factor_ratio)
     gates.write_parquet(out.path("gate_weights.parquet", rows=gates.height), compression="zstd")
     out.path("checkpoint/explain.safetensors").write_bytes(save(explained.tensors))
     out.path("checkpoint/explain.json").write_bytes(saved.json_bytes(explained.body))
     explained.table.write_parquet(out.path("explanations.parquet", rows=explained.table.height), compression="zstd")
     out.path("explain.json").write_bytes(saved.json_bytes(explained.report))
     draw_explanations(out, explained)
-    out.facts.update(_facts(checkpoint, metrics, progress))
+    out.facts.update(_facts(checkpoint, metrics, progress), explained=_explanation_facts(explained.report))
+
+
+def _gates(checkpoint: Checkpoint, frame: Frame, everything: Prediction, ratio: float) -> pl.DataFrame:
+    rows = frame.part(GATE, SERVE)
+    gates, experts = everything.gates[rows], tuple(checkpoint.experts)
+    lens = lenses(gates, everything.avail[rows], experts, ratio)
+    tasks = [task.name for task in checkpoint.tasks]
+    return gate_table(frame.keys[rows.numpy()], gates, everything.private[rows], lens, tasks, experts)
 
 
 def _draw_calibration(out: Out, frame: Frame, everything: Prediction, checkpoint: Checkpoint) -> None:
@@ -182,4 +189,18 @@ def _facts(checkpoint: Checkpoint, metrics: Mapping[str, Any], progress: Progres
         "averages": metrics["averages"],
         "viability": {name: found["viability"] for name, found in metrics["tasks"].items()},
         "gate_mean": {name: found["gate_mean"] for name, found in metrics["tasks"].items()},
+    }
+
+
+def _explanation_facts(report: Mapping[str, Any]) -> dict[str, Any]:
+    """What a reader of the run wants first: may the explanations be believed? None where a part does not exist."""
+    distances, attribution, gates, graph = (
+        report[name] or {} for name in ("out_of_distribution", "attribution", "faithfulness", "causal_graph")
+    )
+    return {
+        "ood_held_out": distances.get("held_out"),
+        "attribution": attribution.get("method"),
+        "faithful_tasks": gates.get("faithful_tasks"),
+        "faithful": gates.get("passed"),
+        "causal": graph.get("causal"),
     }
