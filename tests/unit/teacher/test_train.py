@@ -68,14 +68,10 @@ def test_the_stage_writes_what_the_contract_names(trained: RunContext) -> None:
     gates = pl.read_parquet(out.path("gate_weights.parquet"))
     parts = keys.filter(pl.col("part").is_in(["gate", "serve"]))
     assert gates.height == parts.height * len(TASKS)
-    assert gates.columns == [
-        "customer_key",
-        "cutoff_date",
-        "task",
-        *trained.settings.teacher.experts,
-        "entropy",
-        "private_share",
-    ]
+    experts = trained.settings.teacher.experts
+    names = ["customer_key", "cutoff_date", "task", *experts, "entropy", "private_share", "lens"]
+    assert gates.columns == names
+    assert set(gates["lens"]) <= {*experts, "multi-factor"}
     assert gates["private_share"].is_between(0, 1).all()
     weights = gates.select(trained.settings.teacher.experts)
     assert (weights.sum_horizontal() - 1).abs().max() < 1e-5
