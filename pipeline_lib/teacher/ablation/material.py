@@ -37,7 +37,7 @@ class Bank:
     labels: StageOutput
     settings: Settings
     rows: int | None = None
-    """Train rows at most, and as large a share of every other part; None: all."""
+    """Train rows at most; None: all. What is judged stays whole."""
     _kept: tuple[str, Data] | None = None
 
     @property
@@ -77,12 +77,10 @@ def material(bank: Bank, scenario: Scenario, policy: Teacher, seed: int) -> Data
 
 
 def smaller(data: Data, rows: int, policy: Teacher) -> Data:
-    """At most ``rows`` train rows, and the same share of every other part: the leading ones, in hash order."""
+    """At most ``rows`` train rows: the leading ones, which in hash order are a sample of customers."""
     part = data.frame.keys["part"]
-    share = min(1.0, rows / max(1, int((part == FIT).sum())))
-    place = pl.int_range(pl.len()).over("part")
-    keep = pl.DataFrame({"part": part}).select(place < (pl.len().over("part") * share).ceil()).to_series()
-    names = pl.select(pl.when(keep).then(part).otherwise(pl.lit(LEFT_OUT))).to_series()
+    keep = pl.DataFrame({"part": part}).select((part != FIT) | (pl.int_range(pl.len()).over("part") < rows))
+    names = pl.select(pl.when(keep.to_series()).then(part).otherwise(pl.lit(LEFT_OUT))).to_series()
     frame = replace(data.frame, keys=data.frame.keys.with_columns(part=names))
     tasks = with_statistics(data.tasks, frame, policy.loss.class_weight_power, policy.loss.class_weight_range)
     return replace(data, frame=frame, tasks=tasks)

@@ -100,13 +100,13 @@ def test_shuffling_moves_labels_of_learning_rows_only(context: RunContext) -> No
     assert torch.equal(before.nan_to_num(-1).sort().values, after.nan_to_num(-1).sort().values)
 
 
-def test_a_smaller_sample_keeps_the_shares_of_the_parts_and_learns_its_own_statistics(context: RunContext) -> None:
+def test_a_smaller_sample_is_judged_on_the_same_rows_and_learns_its_own_statistics(context: RunContext) -> None:
     policy = context.settings.teacher
     whole = bank_of(context).read(policy)
     data = smaller(whole, 90, policy)
     counts = dict(data.frame.keys["part"].value_counts().iter_rows())
-    assert (counts["fit"], counts["fidelity"]) == (90, 15)
-    assert counts[LEFT_OUT] == 90 + 4 * 15 + 15  # fit; stop, calib, fidelity and gate; serve
+    assert (counts["fit"], counts[LEFT_OUT], counts["fidelity"]) == (90, 90, 30)
+    assert fingerprints(data.frame, ["fidelity"]) == fingerprints(whole.frame, ["fidelity"])
     assert data.tasks[1].mean != whole.tasks[1].mean
     assert data.frame.x is whole.frame.x
 
