@@ -12,6 +12,7 @@ from benchmarks.census import peers
 from benchmarks.census.data import TASKS, Census
 from benchmarks.census.training import Recipe
 from pipeline_lib.teacher.classic import PLE, SharedBottom
+from pipeline_lib.teacher.classic.ensemble import BatchEnsemble
 from pipeline_lib.teacher.classic.fields import FieldLayer
 from pipeline_lib.teacher.classic.piecewise import PiecewiseLinear
 
@@ -68,6 +69,7 @@ def _ours(label: str, kind: type[nn.Module], recipe: Recipe = Recipe(), group: s
 
 ROWS: Mapping[str, Row] = {
     "ple": _ours("ours: PLE", PLE, hidden=(88, 64), tower=(32,)),
+    "ensemble": _ours("ours: ensemble of 4 in one network", BatchEnsemble, hidden=(256, 128), members=4, dropout=0.1),
     "shared": _ours("ours: shared bottom", SharedBottom, hidden=(192, 96), tower=(32,)),
     "rechub-ple": _peer("torch-rechub PLE", peers.rechub, "ple"),
     "rechub-mmoe": _peer("torch-rechub MMoE", peers.rechub, "mmoe"),
@@ -75,5 +77,20 @@ ROWS: Mapping[str, Row] = {
     "deepctr-mmoe": _peer("deepctr-torch MMoE, defaults", peers.deepctr, "mmoe"),
     "deepctr-ple-005": _peer("deepctr-torch PLE, init_std 0.05", peers.deepctr, "ple", 0.05),
     "deepctr-mmoe-005": _peer("deepctr-torch MMoE, init_std 0.05", peers.deepctr, "mmoe", 0.05),
+    "ple-averaged": _ours(
+        "PLE, dropout 0.1, averaged weights",
+        PLE,
+        Recipe(average=0.999),
+        "tried",
+        hidden=(88, 64),
+        tower=(32,),
+        dropout=0.1,
+    ),
+    "ple-piecewise": _ours(
+        "PLE, piecewise-linear numbers", PLE, group="tried", hidden=(80, 64), tower=(32,), piecewise=True
+    ),
+    "ensemble-small": _ours(
+        "ensemble of 4, 90k parameters", BatchEnsemble, group="tried", hidden=(192, 96), members=4, dropout=0.1
+    ),
     "lightgbm": Row("LightGBM, one per task", None, "trees.SETTINGS", group="trees"),
 }
