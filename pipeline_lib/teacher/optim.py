@@ -17,6 +17,7 @@ from torch import nn
 from pipeline_lib.errors import SettingsError
 from pipeline_lib.settings.teacher import EXPERTS
 from pipeline_lib.teacher.layers import TaskLinear
+from pipeline_lib.teacher.seq.scan import CausalConv
 from pipeline_lib.teacher.weighting import Weighting
 
 STRUCTURE: dict[str, tuple[str, ...]] = {
@@ -57,7 +58,7 @@ def build_optimiser(
         SettingsError: a rate names an expert or a structure that does not exist, or ``apart`` no child.
     """
     _require_known(model, rates, apart)
-    layers = (m for m in model.modules() if isinstance(m, (nn.Linear, nn.Conv1d, TaskLinear)))
+    layers = (m for m in model.modules() if isinstance(m, (nn.Linear, nn.Conv1d, CausalConv, TaskLinear)))
     decayed = {id(layer.weight) for layer in layers}
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in _trainable(model):
