@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,10 @@ UNPLANTED = {"R39": "budgets are counted, and a CUDA peak needs a card"}
 """Rules without a defect to plant, and why."""
 
 
+PLANTED = mutants()
+
+
+@cache
 def marked(folder: Path) -> set[str]:
     """Rules that some test is marked with."""
     found: set[str] = set()
@@ -32,10 +37,10 @@ def test_every_rule_has_a_test(rule: str) -> None:
 
 @pytest.mark.parametrize("rule", [rule for rule in RULES if rule not in UNPLANTED])
 def test_every_rule_has_a_planted_defect(rule: str) -> None:
-    assert [m for m in mutants() if m.rule == rule]
+    assert [m for m in PLANTED if m.rule == rule]
 
 
-@pytest.mark.parametrize("mutant", mutants(), ids=lambda m: f"{m.rule}: {m.defect[:40]}")
+@pytest.mark.parametrize("mutant", PLANTED, ids=lambda m: f"{m.rule}: {m.defect[:40]}")
 def test_a_defect_can_be_planted_where_it_says(mutant: Mutant) -> None:
     """One place in the file, and a test that exists: otherwise `make mutants` would prove nothing."""
     assert (ROOT / mutant.file).read_text(encoding="utf-8").count(mutant.find) == 1, mutant.file
