@@ -73,7 +73,7 @@ def family_pieces(summary: Summary) -> list[Piece]:
     if not s.measured:
         return [*pieces, "Nothing was run."]
     pieces.append(_conclusion(s))
-    pieces.append(_values(s))
+    pieces += [_values(s), _elsewhere(s)]
     if s.effects:
         pieces += [_effects(s), Picture(f"study-{family.name}.png", plots.forest(s, HEADLINES[:4]))]
     compared = [scenario.name for scenario in family.scenarios if any(e.scenario == scenario.name for e in s.effects)]
@@ -125,6 +125,29 @@ def _values(s: Summary) -> Piece:
     return Table(["scenario", "seeds", "parameters", "CPU-s a run", *metrics], [*rows, floor])
 
 
+def _elsewhere(s: Summary) -> Piece:
+    """The same runs on the other sets of parts, and the worst calibration error of a binary task on the judged rows."""
+    judged, others = "+".join(s.protocol.judged), ["+".join(parts) for parts in s.protocol.also]
+    shown = {"avg_auc": "AUC", "avg_ndcg": "NDCG", "avg_normalised_mae": "MAE / trivial"}
+    rows = []
+    for name in s.measured:
+        runs = list(s.records[name].values())
+        cells = [_mean([r.scores[part]["all"][m] for r in runs]) for part in others for m in shown]
+        rows.append([_title(s, name), *cells, _mean([_worst_ece(r.scores[judged]["tasks"]) for r in runs])])
+    head = [f"{label} on {part}" for part in others for label in shown.values()]
+    return Table(["elsewhere", *head, "worst ECE, calibrated"], rows)
+
+
+def _worst_ece(tasks: Mapping[str, Mapping[str, float | None]]) -> float | None:
+    found = [ece for scores in tasks.values() if (ece := scores.get("ece")) is not None]
+    return max(found) if found else None
+
+
+def _mean(values: Sequence[float | None]) -> str:
+    known = [v for v in values if v is not None]
+    return f"{np.mean(known):.4f}" if known else "undefined"
+
+
 def _effects(s: Summary) -> Piece:
     metrics = HEADLINES[:4]
     rows = []
@@ -138,15 +161,28 @@ def _effects(s: Summary) -> Piece:
 
 
 def _tasks(s: Summary, compared: Sequence[str]) -> Piece:
-    """Values of every scenario, and differences; a star marks what is real."""
+    """Values of every scenario beside what is free, and differences; a star marks what is real."""
     against = {e.scenario: e.against for e in s.effects}
     head = [*(_title(s, name) for name in s.measured), *(f"{_title(s, n)} - {_title(s, against[n])}" for n in compared)]
     rows = []
     for metric in s.tasks:
         own = {e.scenario: e for e in s.of(metric)}
         values = [f"{s.mean(name, metric):.3f}" for name in s.measured]
-        rows.append([metric.removeprefix("task:"), *values, *(_starred(own[name]) for name in compared)])
-    return Table(["task", *head], rows)
+        label, free = _trivial(s, metric)
+        rows.append([metric.removeprefix("task:"), label, free, *values, *(_starred(own[n]) for n in compared)])
+    return Table(["task", "metric", "trivial", *head], rows)
+
+
+def _trivial(s: Summary, metric: str) -> tuple[str, str]:
+    """The metric of a task, and what prevalence or the train median reaches on the judged rows."""
+    record = next(iter(next(iter(s.records.values())).values()))
+    scores = record.scores["+".join(s.protocol.judged)]["tasks"][metric.removeprefix("task:")]
+    if "auc" in scores:
+        return "AUC", "0.500"
+    if "mae" in scores:
+        return "1 - MAE / trivial", "0.000"
+    name = "ndcg" if metric.removeprefix("task:") in s.ranked else "macro_f1"
+    return {"ndcg": "NDCG@3", "macro_f1": "macro-F1"}[name], f"{scores[f'trivial_{name}']:.3f}"
 
 
 def _starred(e: Effect) -> str:

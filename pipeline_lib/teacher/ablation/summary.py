@@ -28,6 +28,8 @@ class Summary:
     effects: Sequence[Effect]
     floors: Mapping[str, float | None]
     checks: Sequence[Check]
+    ranked: Sequence[str]
+    """Tasks whose headline is NDCG."""
 
     @property
     def may_conclude(self) -> bool:
@@ -64,7 +66,16 @@ def summarise(campaign: Campaign) -> Summary:
             measured[scenario.name] = Measured(point, resampled)
     floors = _floors(measured, family, protocol)
     effects = judge(_effects(measured, family, protocol), floors, protocol.level, protocol.floor_factor)
-    return Summary(family, protocol, there, measured, effects, floors, checklist(records, family, protocol))
+    return Summary(
+        family,
+        protocol,
+        there,
+        measured,
+        effects,
+        floors,
+        checklist(records, family, protocol),
+        campaign.bank.settings.teacher.selection.ndcg_tasks,
+    )
 
 
 def _effects(measured: Mapping[str, Measured], family: Family, protocol: Protocol) -> list[Effect]:
