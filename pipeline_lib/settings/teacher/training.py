@@ -129,8 +129,6 @@ class Training(Section):
     """First period of ``restarts``; each is twice as long as the one before [epochs]."""
     weight_decay: float = Field(ge=0)
     clip_norm: float = Field(gt=0)
-    auxiliary_clip_norm: float = Field(gt=0)
-    """Of the heads off the main path, which are clipped apart."""
     base_rate: float = Field(gt=0)
     """Peak learning rate of everything without its own."""
     expert_rates: dict[ExpertName, float]
