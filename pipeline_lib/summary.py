@@ -22,7 +22,7 @@ a laptop's bank is ever given one here."""
 
 def text(ctx: RunContext) -> str:
     """The summary of the run at ``ctx``; stages that have not run are said to be missing."""
-    parts = (_head, _verdict, _tasks, _record, _answer, _reports, _where)
+    parts = (_head, _verdict, _teacher, _tasks, _record, _answer, _reports, _where)
     return "\n\n".join("\n".join(part(ctx)) for part in parts)
 
 
@@ -41,6 +41,31 @@ def _verdict(ctx: RunContext) -> Iterator[str]:
     yield f"version    {facts['challenger_version']}"
     seen = pointer.read(ctx.objects, KeyFolder(ctx.settings.place.keys))
     yield f"champion   {seen.version or 'none'} (generation {seen.generation})"
+
+
+def _teacher(ctx: RunContext) -> Iterator[str]:
+    """What was trained, and whether what it says of itself may be believed."""
+    teacher = _stage(ctx, "teacher")
+    if teacher is None:
+        yield "teacher    not trained"
+        return
+    facts, said = teacher.facts, teacher.facts["explained"]
+    absent = ", ".join(facts["experts_absent"]) or "none"
+    yield (
+        f"teacher    {len(facts['experts'])} experts (left out: {absent}), "
+        f"{facts['parameters']['total']:,} parameters, best epoch {facts['best_epoch'] + 1} of {facts['epochs']}"
+    )
+    outside = said["ood_held_out"] or {}
+    yield (
+        f"explained  gate weights faithful for {_or_unknown(said['faithful_tasks'])} of {len(facts['tasks'])} tasks, "
+        f"attribution by {_or_unknown(said['attribution'])}, {_short(outside.get('rate'))} of held-out rows out of "
+        f"distribution, graph {'causal' if said['causal'] else 'associative only'}"
+    )
+    yield from (f"alarm      {alarm}" for alarm in facts["alarms"])
+
+
+def _or_unknown(value: Any) -> str:
+    return UNKNOWN if value is None else str(value)
 
 
 def _tasks(ctx: RunContext) -> Iterator[str]:
