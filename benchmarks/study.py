@@ -39,11 +39,11 @@ from pipeline_lib.teacher.frame import FIT, STOP
 from pipeline_lib.teacher.setup import Data
 
 OBJECTIVE = {"binary": "binary", "multiclass": "multiclass", "regression": "huber"}
-SHAPE = {"learning_rate": 0.05, "num_leaves": 15, "min_child_samples": 40, "feature_fraction": 0.4,
-         "bagging_fraction": 0.8, "bagging_freq": 1, "verbose": -1, "num_threads": 1, "deterministic": True,
+SHAPE = {"learning_rate": 0.08, "num_leaves": 15, "min_child_samples": 40, "feature_fraction": 0.2,
+         "bagging_fraction": 0.6, "bagging_freq": 1, "verbose": -1, "num_threads": 1, "deterministic": True,
          "force_row_wise": True}  # fmt: skip
-ROUNDS, PATIENCE = 600, 40
-MANY_CLASSES, MANY_RATE, FEW_ROUNDS = 10, 0.1, 80  # of a task with many classes: a round costs a tree per class
+ROUNDS, PATIENCE = 400, 30
+MANY_CLASSES, MANY_RATE, FEW_ROUNDS = 10, 0.15, 40  # of a task with many classes: a round costs a tree per class
 
 
 def main() -> int:
@@ -51,6 +51,8 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     bank = _bank(asked)
     protocol = load_protocol()
+    if asked.seeds:
+        protocol = protocol.model_copy(update={"seeds": asked.seeds, "floor_seeds": asked.seeds})
     results = Results(asked.results or asked.home / "study")
     names = asked.family or family_names()
     campaigns = [Campaign(bank, load_family(n), protocol, results, asked.smoke, {"lightgbm": boosters}) for n in names]
