@@ -99,14 +99,10 @@ def train_epoch(
         set_rates(optimiser, share)
         stepper.tell_experts(progress.step / steps)
         optimiser.zero_grad(set_to_none=True)
-        try:
-            taken = stepper.accumulate(chunk, plan.micro_rows, progress.step)
-        except torch.cuda.OutOfMemoryError:  # once, with half the rows at a time; never skipped
-            optimiser.zero_grad(set_to_none=True)
-            taken = stepper.accumulate(chunk, max(1, min(plan.micro_rows, len(chunk)) // 2), progress.step)
-        if taken:
-            guard.accept(trainee.precision.step(optimiser, model, plan.clip), progress.step)
+        if stepper.take(chunk, progress.step):
+            guard.accept(trainee.precision.step(optimiser, model, plan.clip))
             trainee.weighting.end_step()
+        guard.end_step(progress.step)
         progress.step += 1
     guard.end_epoch(per_epoch)
     mean = stepper.means()

@@ -6,6 +6,7 @@ What looks at the tasks' gradients (affinity, GradNorm, gradient methods) does s
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from pipeline_lib.teacher.model import Perception, Teacher, TeacherOutput, exper
 from pipeline_lib.teacher.plan import Plan
 from pipeline_lib.teacher.precision import Precision
 from pipeline_lib.teacher.weighting import Weighting
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -62,7 +65,7 @@ class Stepper:
         view: FrozenView | None,
     ) -> None:
         self._trainee, self._plan, self._guard, self._view = trainee, plan, guard, view
-        self._optimiser = optimiser
+        self._optimiser, self._observed = optimiser, -1
         self._sums = Means()
 
     def means(self) -> dict[str, float]:
@@ -74,6 +77,17 @@ class Stepper:
             for name in self._trainee.model.expert_names:
                 expert_of(self._trainee.model.experts, name).set_progress(share)
 
+    def take(self, chunk: Tensor, step: int) -> bool:
+        """``accumulate``; where the card's memory does not suffice once more, with half the rows at a time."""
+        rows = min(self._plan.micro_rows, len(chunk))
+        try:
+            return self.accumulate(chunk, rows, step)
+        except torch.cuda.OutOfMemoryError:
+            log.warning("step %d: %d rows do not fit into the card's memory, trying half", step, rows)
+        # Outside the handler: its traceback would keep the tensors of the failed attempt alive.
+        self._optimiser.zero_grad(set_to_none=True)
+        return self.accumulate(chunk, max(1, rows // 2), step)
+
     def accumulate(self, chunk: Tensor, micro_rows: int, step: int) -> bool:
         """Add the gradients of the batch, ``micro_rows`` rows at a time. False when no slice could be taken."""
         t, plan = self._trainee, self._plan
@@ -82,12 +96,14 @@ class Stepper:
         for rows in chunk.split(micro_rows):
             seen, read, output = self._look(rows, cutting)
             losses = self._guard.keep(t.losses(output, rows, plan.loss))
-            self._observe(losses, read, step)
+            if step != self._observed:  # once per step, on its first slice
+                self._observe(losses, read, step)
+                self._observed = step
             weighted = t.weighting(losses)
             own = self._own_losses(output, seen)
             total = t.adatt(weighted.parts, weighted.extra) + own
             blocks = dict(zip(t.model.expert_names, output.seen.blocks, strict=False))
-            if not self._guard.accept(total, step, lambda: describe(blocks, t.weighting, self._optimiser)):  # noqa: B023
+            if not self._guard.accept(total, lambda: describe(blocks, t.weighting, self._optimiser)):  # noqa: B023
                 continue
             share = len(rows) / len(chunk)
             if seen is not None and read is not None and read.leaf is not None:

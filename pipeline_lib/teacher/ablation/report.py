@@ -73,6 +73,8 @@ def family_pieces(summary: Summary) -> list[Piece]:
     if not s.measured:
         return [*pieces, "Nothing was run."]
     pieces.append(_conclusion(s))
+    if missing := [scenario.title for scenario in family.scenarios if scenario.name not in s.measured]:
+        pieces.append(f"Listed and not run: {', '.join(missing)}.")
     pieces += [_values(s), _elsewhere(s)]
     if s.effects:
         pieces += [_effects(s), Picture(f"study-{family.name}.png", plots.forest(s, HEADLINES[:4]))]

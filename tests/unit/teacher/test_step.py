@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,13 +11,16 @@ import pytest
 import torch
 from torch import Tensor
 
+from pipeline_lib.errors import TrainingDiverged
 from pipeline_lib.runs import RunContext
 from pipeline_lib.settings.teacher.training import Weighting as Policy
 from pipeline_lib.teacher import step as step_module
 from pipeline_lib.teacher.frame import FIT
 from pipeline_lib.teacher.guard import Guard
+from pipeline_lib.teacher.loop import train_epoch
 from pipeline_lib.teacher.optim import Rates, build_optimiser
 from pipeline_lib.teacher.plan import Plan
+from pipeline_lib.teacher.resume import Progress
 from pipeline_lib.teacher.setup import plan_of, trainee_of
 from pipeline_lib.teacher.step import Stepper, Trainee
 from pipeline_lib.teacher.weighting import build_weighting
@@ -165,7 +169,44 @@ def test_a_label_that_is_infinite_drops_its_task_for_the_step(make: Callable[...
     trainee.frame.labels[name][trainee.frame.part(FIT)[0]] = float("inf")
     guard = Guard(5, 1.0)
     Stepper(trainee, plan, guard, optimiser_of(trainee), None).accumulate(trainee.frame.part(FIT)[:64], 64, 0)
+    guard.end_step(0)
     assert guard.bad_steps == 1
     found = [p.grad for p in trainee.model.experts.parameters() if p.grad is not None]
     assert all(gradient.isfinite().all() for gradient in found)
     assert any(gradient.abs().max() > 0 for gradient in found)  # the other tasks go on
+
+
+@pytest.mark.rule("R40")
+@pytest.mark.parametrize("slices", [64, 16])
+def test_a_task_that_stays_infinite_ends_the_training_within_five_steps(make: Callable[..., Made], slices: int) -> None:
+    """Through the loop itself, where finite totals and finite norms stand between the bad losses."""
+    trainee, plan = make(training={"max_bad_share": 1.0, "max_bad_steps": 5, "batch_rows": 16})
+    name = next(t.name for t in trainee.tasks if t.kind == "regression")
+    trainee.frame.labels[name][trainee.frame.part(FIT)] = float("inf")
+    plan = replace(plan, micro_rows=slices)
+    with pytest.raises(TrainingDiverged, match="5 steps in a row") as caught:
+        train_epoch(trainee, plan, plan.phases[0], optimiser_of(trainee), Progress(), None)
+    assert caught.value.step == 4
+
+
+def test_what_does_not_fit_into_memory_is_tried_again_with_half_the_rows_and_nothing_held(
+    make: Callable[..., Made], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainee, plan = make()
+    stepper = Stepper(trainee, plan, Guard(5, 1.0), optimiser_of(trainee), None)
+    tried: list[int] = []
+    held: list[weakref.ref[Tensor]] = []
+    accumulate = Stepper.accumulate
+
+    def scarce(self: Stepper, chunk: Tensor, micro_rows: int, step: int) -> bool:
+        tried.append(micro_rows)
+        if len(tried) == 1:
+            big = torch.ones(8)
+            held.append(weakref.ref(big))
+            raise torch.cuda.OutOfMemoryError("no memory")
+        assert held[0]() is None
+        return accumulate(self, chunk, micro_rows, step)
+
+    monkeypatch.setattr(Stepper, "accumulate", scarce)
+    assert stepper.take(trainee.frame.part(FIT)[:64], 0)
+    assert tried == [64, 32]
