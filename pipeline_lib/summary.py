@@ -56,10 +56,11 @@ def _teacher(ctx: RunContext) -> Iterator[str]:
         f"{facts['parameters']['total']:,} parameters, best epoch {facts['best_epoch'] + 1} of {facts['epochs']}"
     )
     outside = said["ood_held_out"] or {}
+    failed = " (its checks failed)" if said["attribution_passed"] is False else ""
     yield (
         f"explained  gate weights faithful for {_or_unknown(said['faithful_tasks'])} of {len(facts['tasks'])} tasks, "
-        f"attribution by {_or_unknown(said['attribution'])}, {_short(outside.get('rate'))} of held-out rows out of "
-        f"distribution, graph {'causal' if said['causal'] else 'associative only'}"
+        f"attribution by {_or_unknown(said['attribution'])}{failed}, {_short(outside.get('rate'))} of held-out rows "
+        f"out of distribution, graph {'causal' if said['causal'] else 'associative only'}"
     )
     yield from (f"alarm      {alarm}" for alarm in facts["alarms"])
 

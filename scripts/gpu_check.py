@@ -3,9 +3,10 @@
     make gpu-check                  exits 3 and says so where there is no CUDA device
     python scripts/gpu_check.py --device cpu --rows 512 --steps 4    the same code without a card
 
-The bank is fabricated at the reference widths of the full bank (teacher.md section 3): 779 columns, 180 steps of 16
-channels, 200 + 150 bars, 13 tasks. Prints Markdown to commit. Limits: peak memory below 11 GB; bf16 within 1 % of
-fp32 after 50 steps. Source: teacher.md sections 1 and 15.
+The bank is fabricated at the widths of the full bank (teacher.md section 3): 941 columns, 180 steps of 16 channels,
+200 + 150 bars, 13 tasks; the network is that of `config/teacher.yaml`. fp32 is TF32 outside the float32 islands. Prints
+Markdown to commit. Limits: peak memory below 11 GB; bf16 within 1 % of fp32 after 50 steps. Source: teacher.md
+sections 1 and 15.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -136,7 +137,7 @@ def fabricate(settings: Settings, rows: int) -> Data:
     keys = pl.DataFrame(
         {
             "customer_key": np.arange(rows, dtype=np.int32),
-            "cutoff_date": [date(2026, 1, 5) + timedelta(0)] * rows,
+            "cutoff_date": [date(2026, 1, 5)] * rows,
             "split": ["train"] * rows,
             "part": [FIT] * rows,
         }

@@ -77,7 +77,10 @@ def _copy(folder: Path) -> Path:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rules", nargs="*", help="plant the defects of these rules only")
-    chosen = mutants(parser.parse_args().rules)
+    asked = parser.parse_args().rules
+    if unknown := sorted(set(asked) - {m.rule for m in mutants()}):
+        parser.error(f"no defect is known for {', '.join(unknown)}")
+    chosen = mutants(asked)
     print(f"{'rule':<6}{'found':<10}{'defect planted':<92}test that fails")
     with tempfile.TemporaryDirectory() as folder:
         trees = [_copy(Path(folder) / str(i)) for i in range(WORKERS) if not (Path(folder) / str(i)).mkdir()]  # type: ignore[func-returns-value]

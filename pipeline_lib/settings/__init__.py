@@ -8,7 +8,7 @@ place (store, keys, target): see ``Place``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -109,7 +109,26 @@ def load(dataset: str | None = None, place: Place | None = None) -> Settings:
         body["source"] = body["source"].model_copy(update={"generator": laws})
     if place.env == "prod" and body["promotion"].auto_promote:
         raise SettingsError("promotion.yaml: auto_promote must be false in prod, found true")
+    _require_known_tasks(body["teacher"], body["tasks"])
     return Settings(place=place, **body)
+
+
+def _require_known_tasks(teacher: Teacher, tasks: Tasks) -> None:
+    """A misspelt task would silently be a task without a prior, a route or a metric."""
+    structure, gating = teacher.architecture, teacher.gating
+    ends = [name for edge in structure.transfer.edges for name in (edge.source, edge.target)]
+    named: dict[str, Iterable[str]] = {
+        "gating.preferred": gating.preferred,
+        "gating.literal": gating.literal,
+        "architecture.hmm.modes": structure.hmm.modes,
+        "architecture.transfer.edges": ends,
+        "selection.ndcg_tasks": teacher.selection.ndcg_tasks,
+    }
+    for key, names in named.items():
+        if unknown := sorted(set(names) - tasks.tasks.keys()):
+            raise SettingsError(f"teacher.yaml: {key} names tasks {unknown} that tasks.yaml does not have")
+    if unknown := sorted(teacher.adatt.intra_group.keys() - {task.group for task in tasks.tasks.values()}):
+        raise SettingsError(f"teacher.yaml: adatt.intra_group names groups {unknown} that tasks.yaml does not have")
 
 
 def _require_known_sections(layers: list[tuple[str, dict[str, Any]]]) -> None:

@@ -6,20 +6,24 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from pipeline_lib.errors import TrainingDiverged
 from pipeline_lib.teacher.contract import TaskSpec
-from pipeline_lib.teacher.evaluate import Prior, averages, composite, score_task
+from pipeline_lib.teacher.evaluate import Prior, Scores, averages, components, composite, score_task
+from pipeline_lib.teacher.experts.optimal_transport import OptimalTransport
 from pipeline_lib.teacher.frame import FIT, STOP, Frame
 from pipeline_lib.teacher.gating import entropy
 from pipeline_lib.teacher.loss import validation_loss
+from pipeline_lib.teacher.model import Teacher
 from pipeline_lib.teacher.plan import Plan
 from pipeline_lib.teacher.predict import Prediction, answers, predict
 from pipeline_lib.teacher.resume import Progress
 from pipeline_lib.teacher.step import Trainee
 
-_FLAT, _ALONE, _UNUSED, _ONE_BRANCH = 0.99, 0.9, 0.01, 0.3
+_FLAT, _ALONE, _UNUSED, _ONE_BRANCH, _ALIKE = 0.99, 0.9, 0.01, 0.3, 1e-3
+COMPONENTS, TRANSPORT = ("auc", "ndcg", "mae"), "optimal_transport"
 
 
 def describe(trainee: Trainee, plan: Plan, progress: Progress, mean: Mapping[str, float]) -> dict[str, Any]:
@@ -36,14 +40,17 @@ def describe(trainee: Trainee, plan: Plan, progress: Progress, mean: Mapping[str
     sample = fit_rows[: max(len(stop), 1)]  # rows come in the order of a hash: the first ones are a sample
     seen = predict(trainee.model, frame, sample, plan.predict_rows, trainee.device)
     require_wired(found.expert_std, plan.min_expert_std, progress.step)
+    scores = _averages(frame, stop, found.logits, trainee.tasks, plan)
     return {
         "phase": progress.phase,
         "epoch": len(progress.curve),
         "loss": mean["total"],
         "losses": {name: value for name, value in mean.items() if name != "total"},
         "loss_stop": validation_loss(trainee.tasks, found.logits, frame.targets(stop), plan.loss),
-        "composite_stop": _composite(frame, stop, found.logits, trainee.tasks, plan),
-        "composite_fit": _composite(frame, sample, seen.logits, trainee.tasks, plan),
+        "components": components(scores),
+        "composite_stop": composite(scores),
+        "composite_fit": composite(_averages(frame, sample, seen.logits, trainee.tasks, plan)),
+        "prototype_diversity": prototype_diversity(trainee.model),
         "expert_std": found.expert_std,
         "weights": trainee.weighting.state(),
         "at_bound": trainee.weighting.at_bound(),
@@ -78,6 +85,10 @@ def alarms(curve: Sequence[Mapping[str, Any]]) -> list[str]:
         for expert in curve[-1]["gate_mean"]:
             if all(row["gate_mean"][expert] < _UNUSED for row in curve[-3:]):
                 found.append(f"expert {expert} gets under {_UNUSED:.0%} of the attention for three epochs")
+    if curve and (missing := [name for name in COMPONENTS if name not in curve[-1]["components"]]):
+        found.append(f"epochs are chosen without {' and '.join(missing)}: no task or no row has it")
+    if curve and (apart := curve[-1]["prototype_diversity"]) is not None and apart < _ALIKE:
+        found.append(f"the transport expert's prototypes are alike: mean distance {apart:.1e}")
     if curve and curve[-1]["entropy_ratio"] and min(curve[-1]["entropy_ratio"].values()) > _FLAT:
         found.append("stage 2 is flat for every task: the gates do not choose")
     return found
@@ -89,9 +100,18 @@ def require_wired(spread: Mapping[str, float | None], least: float, step: int) -
         raise TrainingDiverged(f"experts whose output does not vary over the rows (std below {least}): {dead}", step)
 
 
-def _composite(
+@torch.no_grad()
+def prototype_diversity(model: Teacher) -> float | None:
+    """How far the transport expert's prototypes lie from one another; None without the expert."""
+    if TRANSPORT not in model.expert_names:
+        return None
+    expert = model.experts[TRANSPORT]
+    return expert.diversity() if isinstance(expert, OptimalTransport) else None
+
+
+def _averages(
     frame: Frame, rows: Tensor, logits: Mapping[str, Tensor], tasks: Sequence[TaskSpec], plan: Plan
-) -> float:
+) -> Scores:
     found, fit_rows = answers(logits, tasks), frame.part(FIT)
     scores = {
         t.name: score_task(
@@ -103,4 +123,4 @@ def _composite(
         )
         for t in tasks
     }
-    return composite(averages(scores, tasks, plan.ndcg_tasks))
+    return averages(scores, tasks, plan.ndcg_tasks)

@@ -105,18 +105,23 @@ def averages(scores: Mapping[str, Scores], tasks: Sequence[TaskSpec], ndcg_tasks
     }
 
 
+def components(found: Scores) -> dict[str, float]:
+    """The components of the composite that are defined on the rows; higher is better for each."""
+    mae = found["avg_normalised_mae"]
+    parts = {"auc": found["avg_auc"], "ndcg": found["avg_ndcg"], "mae": None if mae is None else 1 - mae}
+    return {name: part for name, part in parts.items() if part is not None}
+
+
 def composite(found: Scores) -> float:
     """Mean of the components that exist: higher is better.
 
     Raises:
         ContractError: no component is defined on the selection rows, so no epoch can be chosen.
     """
-    mae = found["avg_normalised_mae"]
-    parts = [found["avg_auc"], found["avg_ndcg"], None if mae is None else 1 - mae]
-    known = [part for part in parts if part is not None]
+    known = components(found)
     if not known:
         raise ContractError("teacher selection: no AUC, NDCG or MAE is defined on part 'stop'")
-    return sum(known) / len(known)
+    return sum(known.values()) / len(known)
 
 
 def undefined(scores: Mapping[str, Scores]) -> list[str]:

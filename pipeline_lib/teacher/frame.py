@@ -165,16 +165,16 @@ def _matrix(table: pl.DataFrame, name: str, columns: int) -> Tensor:
 
 
 def _steps(table: pl.DataFrame, channels: int) -> tuple[Ragged, Tensor]:
-    length = table["txn_len"].to_numpy().astype(np.int64)
-    wrong = table.select((pl.col("txn_seq").list.len() != pl.col("txn_len") * channels).any()).item()
-    if wrong or table.select((pl.col("txn_dt").list.len() != pl.col("txn_len")).any()).item():
+    values, length = _flat(table, "txn_seq", "sequences.parquet")
+    days, gaps = _flat(table, "txn_dt", "sequences.parquet")
+    steps = table["txn_len"].to_numpy().astype(np.int64)
+    if (length != steps * channels).any() or (gaps != steps).any():
         raise SchemaError(f"sequences.parquet: lists do not match txn_len with {channels} channels")
-    values = table["txn_seq"].explode().drop_nulls().to_numpy().reshape(-1, channels)
-    days = table["txn_dt"].explode().drop_nulls().to_numpy()
     gap = table["asof_gap"].fill_null(0.0).fill_nan(0.0).to_numpy()
-    if not (np.isfinite(values).all() and np.isfinite(days).all() and np.isfinite(gap).all()):
-        raise SchemaError("sequences.parquet: a step, a gap or asof_gap is not finite")
-    return Ragged.of(np.concatenate([values, days[:, None]], axis=1), length), torch.from_numpy(gap.astype(np.float32))
+    if not np.isfinite(gap).all():
+        raise SchemaError("sequences.parquet: asof_gap is not finite")
+    joined = np.concatenate([values.reshape(-1, channels), days[:, None]], axis=1)
+    return Ragged.of(joined, steps), torch.from_numpy(gap.astype(np.float32))
 
 
 def _diagrams(features: StageOutput, keys: pl.DataFrame, inputs: Inputs) -> dict[str, tuple[Ragged, int]]:
@@ -185,14 +185,31 @@ def _diagrams(features: StageOutput, keys: pl.DataFrame, inputs: Inputs) -> dict
     if not table.select(KEYS).equals(keys.select(KEYS)):
         raise SchemaError("diagrams.parquet: rows differ from those of feature_matrix.parquet")
     found = {}
-    for window, most, _ in inputs.bars:
-        flat = table[f"tda_{window}"]
-        length = flat.list.len().to_numpy().astype(np.int64)
-        values = flat.explode().drop_nulls().to_numpy()
-        if (length % 3).any() or not np.isfinite(values).all():
-            raise SchemaError(f"diagrams.parquet: tda_{window} holds what is no list of finite triples")
-        found[window] = (Ragged.of(values.reshape(-1, 3), length // 3), most)
+    for window, most, dimensions in inputs.bars:
+        values, length = _flat(table, f"tda_{window}", "diagrams.parquet")
+        if (length % 3).any():
+            raise SchemaError(f"diagrams.parquet: tda_{window} holds a list that is no list of triples")
+        bars = values.reshape(-1, 3)
+        if not ((bars[:, 0] <= bars[:, 1]).all() and np.isin(bars[:, 2], dimensions).all()):
+            raise SchemaError(f"diagrams.parquet: tda_{window} has a death before its birth, or not of {dimensions}")
+        found[window] = (Ragged.of(bars, length // 3), most)
     return found
+
+
+def _flat(table: pl.DataFrame, column: str, file: str) -> tuple[np.ndarray, np.ndarray]:
+    """All numbers of a list column, and how many each row has.
+
+    Raises:
+        SchemaError: a list or one of its numbers is null or not finite: what follows would shift to other rows.
+    """
+    lists = table[column]
+    if lists.null_count():
+        raise SchemaError(f"{file}: {column} has {lists.null_count()} rows without a list")
+    length = lists.list.len().to_numpy().astype(np.int64)
+    values = lists.filter(lists.list.len() > 0).explode()
+    if values.null_count() or len(values) != length.sum() or not np.isfinite(values.to_numpy()).all():
+        raise SchemaError(f"{file}: {column} holds a number that is null or not finite")
+    return values.to_numpy(), length
 
 
 def _labels(keys: pl.DataFrame, table: pl.DataFrame, tasks: Sequence[TaskSpec]) -> dict[str, Tensor]:

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -89,6 +90,17 @@ def mlp(in_dim: int, hidden: Sequence[int], dropout: float) -> nn.Sequential:
     return nn.Sequential(*parts)
 
 
-def in_float32(device: torch.device) -> torch.autocast:
-    """Context in which bf16 autocast is off: for sums that cancel, scans, matrix exponentials, all losses."""
-    return torch.autocast(device_type=device.type, enabled=False)
+@contextmanager
+def in_float32(device: torch.device) -> Iterator[None]:
+    """Autocast off and, on CUDA, no TF32 products: for sums that cancel, scans, matrix exponentials, all losses."""
+    with torch.autocast(device_type=device.type, enabled=False):
+        if device.type != "cuda":
+            yield
+            return
+        products = torch.backends.cuda.matmul
+        before = products.fp32_precision
+        products.fp32_precision = "ieee"
+        try:
+            yield
+        finally:
+            products.fp32_precision = before

@@ -153,7 +153,7 @@ def gate_table(
     keys: pl.DataFrame,
     gates: Tensor,
     private: Tensor,
-    lens: Sequence[str],
+    lens: Sequence[str | None],
     tasks: Sequence[str],
     experts: Sequence[str],
 ) -> pl.DataFrame:

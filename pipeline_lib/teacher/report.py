@@ -6,7 +6,7 @@ calibrators) and on part ``fidelity`` (later in time, other customers). The labe
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -76,7 +76,7 @@ def write_outputs(
     sidecar = {"temperature": 1, "rows": labels.height, "schema_hash": checkpoint.inputs.schema_hash, "tasks": summary}
     out.path("soft_labels.json").write_bytes(saved.json_bytes(sidecar))
 
-    gates = _gates(checkpoint, frame, everything, policy.explain.multi_factor_ratio)
+    gates = _gates(checkpoint, frame, everything, policy.explain.multi_factor_ratio, faithful_tasks(explained.report))
     gates.write_parquet(out.path("gate_weights.parquet", rows=gates.height), compression="zstd")
     out.path("checkpoint/explain.safetensors").write_bytes(save(explained.tensors))
     out.path("checkpoint/explain.json").write_bytes(saved.json_bytes(explained.body))
@@ -86,12 +86,24 @@ def write_outputs(
     out.facts.update(_facts(checkpoint, metrics, progress), explained=_explanation_facts(explained.report))
 
 
-def _gates(checkpoint: Checkpoint, frame: Frame, everything: Prediction, ratio: float) -> pl.DataFrame:
+def _gates(
+    checkpoint: Checkpoint, frame: Frame, everything: Prediction, ratio: float, faithful: Collection[str]
+) -> pl.DataFrame:
+    """A task whose gate weights do not tell what its answers rest on names no lens."""
     rows = frame.part(GATE, SERVE)
     gates, experts = everything.gates[rows], tuple(checkpoint.experts)
     lens = lenses(gates, everything.avail[rows], experts, ratio)
     tasks = [task.name for task in checkpoint.tasks]
-    return gate_table(frame.keys[rows.numpy()], gates, everything.private[rows], lens, tasks, experts)
+    told = [name if tasks[i % len(tasks)] in faithful else None for i, name in enumerate(lens)]
+    return gate_table(frame.keys[rows.numpy()], gates, everything.private[rows], told, tasks, experts)
+
+
+def faithful_tasks(report: Mapping[str, Any]) -> list[str]:
+    """Tasks whose weights reach the bound; none where it could not be measured."""
+    found = report["faithfulness"]
+    if found is None:
+        return []
+    return [task for task, value in found["tasks"].items() if value is not None and value > found["min_correlation"]]
 
 
 def _draw_calibration(out: Out, frame: Frame, everything: Prediction, checkpoint: Checkpoint) -> None:
@@ -197,9 +209,11 @@ def _explanation_facts(report: Mapping[str, Any]) -> dict[str, Any]:
     distances, attribution, gates, graph = (
         report[name] or {} for name in ("out_of_distribution", "attribution", "faithfulness", "causal_graph")
     )
+    method = attribution.get("method")
     return {
         "ood_held_out": distances.get("held_out"),
-        "attribution": attribution.get("method"),
+        "attribution": method,
+        "attribution_passed": attribution["quality"][method]["passed"] if method else None,
         "faithful_tasks": gates.get("faithful_tasks"),
         "faithful": gates.get("passed"),
         "causal": graph.get("causal"),

@@ -140,6 +140,7 @@ def fixed_arithmetic(threads: int, seed: int, device: torch.device) -> Iterator[
     """Fixed thread count and seed, and on the CPU only algorithms that repeat; puts the process back afterwards."""
     before, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     filling = deterministic.fill_uninitialized_memory  # a debugging aid that costs a tenth of the time
+    products, tuned = torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.benchmark
     with torch.random.fork_rng():
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(device.type == "cpu")
@@ -151,3 +152,4 @@ def fixed_arithmetic(threads: int, seed: int, device: torch.device) -> Iterator[
             torch.set_num_threads(before)
             torch.use_deterministic_algorithms(strict)
             deterministic.fill_uninitialized_memory = filling
+            torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.benchmark = products, tuned

@@ -19,7 +19,7 @@ from scipy import stats
 
 from pipeline_lib.teacher.ablation.judged import TaskAnswers, headline
 
-Reals = NDArray[np.float64]
+Reals = NDArray[np.floating]
 _CHUNK = 200  # resamples held at once: memory is this times the judged rows
 
 
@@ -61,21 +61,30 @@ class Customers:
 
     def __init__(self, resamples: int, seed: int) -> None:
         self._resamples, self._seed = resamples, seed
+        self._kept: tuple[bytes, NDArray[np.uint8]] | None = None
 
     def measure(
         self, customers: NDArray[np.int64], tasks: Sequence[TaskAnswers], left_out: str
     ) -> tuple[dict[str, float], dict[str, Reals]]:
         """Metrics on all rows, and on every resample (R,). ``customers`` (n,) of the rows."""
-        point = {
-            name: float(value[0]) for name, value in headline(tasks, np.ones((1, len(customers))), left_out).items()
-        }
-        names, owner = np.unique(customers, return_inverse=True)
-        rng, parts = np.random.default_rng(self._seed), []
-        for start in range(0, self._resamples, _CHUNK):
-            lines = min(_CHUNK, self._resamples - start)
-            times = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=lines)  # (r, customers)
-            parts.append(headline(tasks, times[:, owner].astype(np.float64), left_out))
-        return point, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        once = headline(tasks, np.ones((1, len(customers))), left_out)
+        times = self._times(customers)
+        parts = [
+            headline(tasks, times[start : start + _CHUNK].astype(np.float32), left_out)
+            for start in range(0, self._resamples, _CHUNK)
+        ]
+        point = {name: float(value[0]) for name, value in once.items()}
+        return point, {name: np.concatenate([part[name] for part in parts]) for name in point}
+
+    def _times(self, customers: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """How often each row is drawn in each resample: as often as its customer. (R, n)."""
+        key = customers.tobytes()
+        if self._kept is None or self._kept[0] != key:
+            names, owner = np.unique(customers, return_inverse=True)
+            rng, n = np.random.default_rng(self._seed), len(names)
+            drawn = (np.bincount(rng.integers(n, size=n), minlength=n) for _ in range(self._resamples))
+            self._kept = key, np.stack([times[owner].astype(np.uint8) for times in drawn])
+        return self._kept[1]
 
 
 def effect(

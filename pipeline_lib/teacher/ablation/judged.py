@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pipeline_lib.teacher.contract import TaskSpec
 from pipeline_lib.teacher.evaluate import Prior
 
-Reals = NDArray[np.float64]
+Reals = NDArray[np.floating]
 HEADLINE = {"binary": "auc", "multiclass": "macro_f1", "regression": "skill"}
 
 
@@ -77,20 +77,21 @@ def metrics_of(task: TaskAnswers, weights: Reals) -> dict[str, Reals]:
         if task.kind == "binary":
             return {"auc": auc(c["y"], c["score"], w)}
         if task.kind == "multiclass":
-            ndcg = (w @ c["gain"]) / w.sum(1)
+            ndcg = (w @ c["gain"].astype(w.dtype)) / w.sum(1)
             return {"macro_f1": macro_f1(c["y"], c["chosen"], task.classes, w), "ndcg": ndcg}
-        return {"skill": 1 - (w @ c["error"]) / (w @ c["trivial"])}
+        return {"skill": 1 - (w @ c["error"].astype(w.dtype)) / (w @ c["trivial"].astype(w.dtype))}
 
 
 def auc(y: Reals, score: Reals, weights: Reals) -> Reals:
     """Weighted probability that a positive outranks a negative, ties half. (n,), (n,), (R, n) -> (R,)."""
-    order = np.argsort(score, kind="stable")
-    starts = np.flatnonzero(np.append(True, np.diff(score[order]) != 0))
-    w = weights[:, order]
-    positive = np.add.reduceat(w * y[order], starts, axis=1)  # (R, distinct scores)
-    negative = np.add.reduceat(w * (1 - y[order]), starts, axis=1)
-    below = np.cumsum(negative, axis=1) - negative / 2
-    found: Reals = (positive * below).sum(1) / (positive.sum(1) * negative.sum(1))
+    positive, negative = np.flatnonzero(y == 1), np.flatnonzero(y == 0)
+    negative = negative[np.argsort(score[negative], kind="stable")]
+    total = np.cumsum(weights[:, negative], axis=1, dtype=np.float64)
+    below = np.concatenate([np.zeros((len(weights), 1)), total], axis=1)  # (R, N + 1)
+    left, right = (np.searchsorted(score[negative], score[positive], side) for side in ("left", "right"))
+    won = (below[:, left] + below[:, right]) / 2  # (R, P)
+    own = weights[:, positive]
+    found: Reals = (won * own).sum(1) / (own.sum(1) * below[:, -1])
     return found
 
 
@@ -98,8 +99,8 @@ def macro_f1(y: Reals, chosen: Reals, classes: int, weights: Reals) -> Reals:
     """Mean F1 over all classes; a class without rows and without predictions counts 0. -> (R,)."""
     one = np.arange(classes)
     true, picked = y[:, None] == one, chosen[:, None] == one  # (n, K)
-    hits = weights @ (true & picked)
-    total = weights @ true.astype(float) + weights @ picked
+    hits = weights @ (true & picked).astype(weights.dtype)
+    total = weights @ (true.astype(weights.dtype) + picked.astype(weights.dtype))
     found: Reals = (2 * hits / np.maximum(total, 1e-12)).mean(1)
     return found
 

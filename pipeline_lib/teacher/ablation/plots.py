@@ -20,7 +20,7 @@ def forest(summary: Summary, metrics: Sequence[str]) -> bytes:
     titles = {s.name: s.title for s in summary.family.scenarios}
     shown = [m for m in metrics if any(e.mean == e.mean for e in summary.of(m))]
     rows = [e.scenario for e in summary.of(shown[0])] if shown else []
-    height = 1.3 + 0.3 * len(rows)
+    height = 1.6 + 0.3 * len(rows)
     figure, axes = plt.subplots(
         1, max(1, len(shown)), figsize=(4 + 3.2 * max(1, len(shown)), height), dpi=110,
         layout="constrained", sharey=True, squeeze=False,
@@ -30,7 +30,8 @@ def forest(summary: Summary, metrics: Sequence[str]) -> bytes:
         axis.set_title(metric, fontsize=10)
         axis.set_yticks(np.arange(len(rows))[::-1], [titles[name] for name in rows], fontsize=8)
     figure.suptitle(
-        f"{summary.family.title}: difference to its reference, {summary.protocol.level:.0%} interval", fontsize=10
+        f"{summary.family.title}: difference to its reference, {summary.protocol.level:.0%} interval; grey: noise",
+        fontsize=10,
     )
     return _png(figure)
 
@@ -85,6 +86,8 @@ def _lines(axis: Any, effects: Sequence[Effect], floor: float | None, factor: fl
         axis.plot([low, high], [place, place], color=COLOURS[e.verdict], lw=2)
         axis.plot([e.mean], [place], "o", color=COLOURS[e.verdict], ms=5)
     axis.tick_params(axis="x", labelsize=8)
+    axis.locator_params(axis="x", nbins=4)
+    axis.set_ylim(-0.6, len(effects) - 0.4)
     axis.grid(axis="x", lw=0.3)
 
 

@@ -99,16 +99,19 @@ def _checklist(s: Summary) -> Piece:
 
 
 def _conclusion(s: Summary) -> str:
+    """What is shown, metric by metric; what is not shown is called null."""
     if not s.may_conclude:
         return "**The checklist fails: no conclusion is drawn from the figures below.**"
-    said = [
-        f"{_title(s, e.scenario)} is {e.verdict} than {_title(s, e.against)} by {abs(e.mean):.4f} ({_interval(e)})"
-        for e in s.of("composite")
-        if e.verdict in REAL
-    ]
+    said = []
+    for metric in HEADLINES[:4]:
+        real = [
+            f"{_title(s, e.scenario)} is {e.verdict} than {_title(s, e.against)} by {abs(e.mean):.4f} ({_interval(e)})"
+            for e in s.of(metric)
+            if e.verdict in REAL
+        ]
+        said.append(f"On {metric}: {'; '.join(real) if real else 'no difference is shown to be real'}.")
     nulls = [_title(s, e.scenario) for e in s.of("composite") if e.verdict == "null"]
-    found = "; ".join(said) if said else "no difference is shown to be real"
-    return f"On the composite: {found}." + (f" Null results: {', '.join(nulls)}." if nulls else "")
+    return " ".join(said) + (f" Null results on the composite: {'; '.join(nulls)}." if nulls else "")
 
 
 def _values(s: Summary) -> Piece:

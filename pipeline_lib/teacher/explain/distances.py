@@ -103,7 +103,7 @@ def _rate(reference: OodReference, distances: Tensor) -> float | None:
 def _quantiles(distances: Tensor) -> dict[str, float] | None:
     if not len(distances):
         return None
-    return {f"p{q}": float(distances.quantile(q / 100)) for q in (50, 95, 99)}
+    return {f"p{q}": float(np.quantile(distances.numpy(), q / 100)) for q in (50, 95, 99)}
 
 
 def _arrays(found: Mapping[str, Tensor]) -> dict[str, np.ndarray]:

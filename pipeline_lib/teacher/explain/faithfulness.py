@@ -83,8 +83,8 @@ def entropy_ratio(weights: Tensor, avail: Tensor) -> Tensor:
 
 
 def lenses(weights: Tensor, avail: Tensor, names: tuple[str, ...], limit: float) -> list[str]:
-    """What may be told a customer per row and task, row-major: the heaviest expert's name, or ``multi-factor``."""
-    undecided = (entropy_ratio(weights, avail) > limit).flatten()
+    """The lens of each row and task, row-major: the heaviest expert's name, or ``multi-factor``, also without any."""
+    undecided = ((entropy_ratio(weights, avail) > limit) | ~avail.any(-1, keepdim=True)).flatten()
     best = weights.argmax(-1).flatten()
     return [MULTI_FACTOR if u else names[i] for u, i in zip(undecided.tolist(), best.tolist(), strict=True)]
 

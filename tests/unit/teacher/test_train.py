@@ -71,7 +71,10 @@ def test_the_stage_writes_what_the_contract_names(trained: RunContext) -> None:
     experts = trained.settings.teacher.experts
     names = ["customer_key", "cutoff_date", "task", *experts, "entropy", "private_share", "lens"]
     assert gates.columns == names
-    assert set(gates["lens"]) <= {*experts, "multi-factor"}
+    said = json.loads(out.path("explain.json").read_bytes())["faithfulness"]
+    faithful = {task for task, value in said["tasks"].items() if value is not None and value > said["min_correlation"]}
+    assert set(gates.filter(pl.col("lens").is_null())["task"]) == set(TASKS) - faithful
+    assert set(gates["lens"].drop_nulls()) <= {*experts, "multi-factor"}
     assert gates["private_share"].is_between(0, 1).all()
     weights = gates.select(trained.settings.teacher.experts)
     assert (weights.sum_horizontal() - 1).abs().max() < 1e-5
@@ -288,6 +291,26 @@ def test_tables_whose_rows_differ_are_refused(context: RunContext, name: str) ->
         train(context)
 
 
+@pytest.mark.parametrize(
+    ("file", "change", "what"),
+    [
+        ("diagrams", pl.lit(None, pl.List(pl.Float32)).alias("tda_long"), "tda_long has"),
+        ("diagrams", pl.lit([0.0, None, 1.0], pl.List(pl.Float32)).alias("tda_long"), "null or not finite"),
+        ("diagrams", pl.lit([0.0, 0.5], pl.List(pl.Float32)).alias("tda_long"), "no list of triples"),
+        ("diagrams", pl.lit([0.5, 0.2, 0.0], pl.List(pl.Float32)).alias("tda_long"), "death before its birth"),
+        ("diagrams", pl.lit([0.0, 0.5, 7.0], pl.List(pl.Float32)).alias("tda_long"), "not of"),
+        ("sequences", pl.lit([None], pl.List(pl.Float32)).alias("txn_seq"), "txn_seq holds a number that is null"),
+        ("sequences", pl.lit(3, pl.Int32).alias("txn_len"), "do not match txn_len"),
+    ],
+)
+def test_lists_that_would_shift_other_rows_are_refused(
+    context: RunContext, file: str, change: pl.Expr, what: str
+) -> None:
+    rewritten(context, "features", f"{file}.parquet", lambda t: t.with_columns(change))
+    with pytest.raises(SchemaError, match=what):
+        data_of(context)
+
+
 def test_a_class_beyond_the_list_is_refused(context: RunContext) -> None:
     rewritten(context, "labels", "label_table.parquet", lambda t: t.with_columns(nba_primary=pl.lit(4, pl.Int16)))
     with pytest.raises(SchemaError, match=r"nba_primary has values outside 0\.\.3"):
@@ -348,6 +371,22 @@ def test_cuda_on_a_machine_without_it_is_refused() -> None:
         assert pick_device("auto").type == "cpu"
         with pytest.raises(SettingsError, match="device is cuda"):
             pick_device("cuda")
+
+
+@pytest.mark.rule("R32")
+@pytest.mark.parametrize(
+    ("section", "what"),
+    [
+        ({"selection": {"ndcg_tasks": ["nba_primry"]}}, "selection.ndcg_tasks"),
+        ({"gating": {"preferred": {"nba_primry": ["hgcn"]}}}, "gating.preferred"),
+        ({"gating": {"literal": {"nba_primry": ["hgcn"]}}}, "gating.literal"),
+        ({"architecture": {"hmm": {"modes": {"nba_primry": "journey"}}}}, "architecture.hmm.modes"),
+        ({"adatt": {"intra_group": {"lifecicle": 0.5}}}, "adatt.intra_group"),
+    ],
+)
+def test_a_misspelt_task_or_group_is_refused(make_settings, section: dict[str, Any], what: str) -> None:
+    with pytest.raises(SettingsError, match=what):
+        make_settings("synthetic", {"teacher": section})
 
 
 def test_an_expert_twice_is_refused(make_settings) -> None:
