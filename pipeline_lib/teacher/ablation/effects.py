@@ -53,7 +53,7 @@ class Effect:
     p_holm: float
     floor: float | None
     verdict: str
-    """better, worse, null (an interval that holds 0, or below the floor), or unjudged."""
+    """better, worse, null (an interval that holds 0, or below the floor), unjudged, or not concluded."""
 
 
 class Customers:

@@ -11,7 +11,13 @@ import numpy as np
 from pipeline_lib.teacher.ablation.effects import Effect
 from pipeline_lib.teacher.ablation.summary import Summary
 
-COLOURS = {"better": "#1a7f37", "worse": "#cf222e", "null": "#57606a", "unjudged": "#9a6700"}
+COLOURS = {
+    "better": "#1a7f37",
+    "worse": "#cf222e",
+    "null": "#57606a",
+    "unjudged": "#9a6700",
+    "not concluded": "#9a6700",
+}
 
 
 def forest(summary: Summary, metrics: Sequence[str]) -> bytes:

@@ -20,7 +20,7 @@ from pipeline_lib.teacher.ablation import plots
 from pipeline_lib.teacher.ablation.effects import Effect
 from pipeline_lib.teacher.ablation.record import Record
 from pipeline_lib.teacher.ablation.sanity import as_body
-from pipeline_lib.teacher.ablation.summary import HEADLINES, Summary
+from pipeline_lib.teacher.ablation.summary import HEADLINES, NOT_CONCLUDED, Summary
 
 STYLE = """body{font:15px/1.45 system-ui,sans-serif;max-width:76rem;margin:2rem auto;padding:0 1rem;color:#1f2328}
 table{border-collapse:collapse;font-size:13px;margin:1rem 0}td,th{border-bottom:1px solid #d0d7de;padding:.25rem .6rem;
@@ -100,9 +100,9 @@ def _checklist(s: Summary) -> Piece:
 
 def _conclusion(s: Summary) -> str:
     """What is shown, metric by metric; what is not shown is called null."""
-    if not s.may_conclude:
+    if s.silent:
         return "**The checklist fails: no conclusion is drawn from the figures below.**"
-    said = []
+    said = [] if s.sound else [f"**No conclusion about {_named(s)}: see the checklist.**"]
     for metric in HEADLINES[:4]:
         real = [
             f"{_title(s, e.scenario)} is {e.verdict} than {_title(s, e.against)} by {abs(e.mean):.4f} ({_interval(e)})"
@@ -161,7 +161,7 @@ def _effects(s: Summary) -> Piece:
         if own:
             main = own["composite"]
             cells = [f"{_signed(own[m].mean)} ({_interval(own[m])})" if m in own else "" for m in metrics]
-            rows.append([scenario.title, _title(s, main.against), *cells, f"{main.p_holm:.3f}", _said(s, main)])
+            rows.append([scenario.title, _title(s, main.against), *cells, f"{main.p_holm:.3f}", main.verdict])
     return Table(["difference", "against", *metrics, "Holm p", "composite"], rows)
 
 
@@ -194,8 +194,10 @@ def _starred(e: Effect) -> str:
     return f"{_signed(e.mean)} ({_interval(e)}){' *' if e.verdict in REAL else ''}"
 
 
-def _said(s: Summary, e: Effect) -> str:
-    return e.verdict if s.may_conclude else "not concluded"
+def _named(s: Summary) -> str:
+    """Scenarios that nothing is concluded about."""
+    stopped = dict.fromkeys(e.scenario for e in s.effects if e.verdict == NOT_CONCLUDED)
+    return "; ".join(_title(s, name) for name in stopped)
 
 
 def _title(s: Summary, name: str) -> str:

@@ -144,15 +144,20 @@ def _in_place(found: Answers, rows: torch.Tensor, total: int) -> Answers:
 
 
 def stationary(progress: Progress, trainee: Trainee, policy: Policy) -> dict[str, float]:
-    """Task -> how far its log-variance is from ln of its mean loss in the last epoch of phase 1, bounds allowed for."""
+    """Task -> how far its log-variance is from its stationary point at the end of phase 1, bounds allowed for.
+
+    That point is ln of the task's factor in the objective: its loss, times 1 + strength * (its column of the transfer
+    matrix) where transfer between tasks is on. Source: teacher.md sections 11 and 12.
+    """
     if policy.weighting.method != "uncertainty":
         return {}
     last = [row for row in progress.curve if row["phase"] == 0][-1]
     low, high = policy.weighting.log_variance_range
+    received = trainee.adatt.transfer_matrix().sum(0) * policy.adatt.strength * policy.adatt.enabled  # (T,)
     found = {}
-    for task in trainee.tasks:
+    for task, more in zip(trainee.tasks, received.tolist(), strict=True):
         floor = policy.weighting.focal_log_variance_floor if task.kind == "binary" else low
-        wanted = min(max(math.log(max(last["losses"][task.name], 1e-12)), floor), high)
+        wanted = min(max(math.log(max(last["losses"][task.name] * (1 + more), 1e-12)), floor), high)
         found[task.name] = abs(last["weights"][task.name] - wanted)
     return found
 

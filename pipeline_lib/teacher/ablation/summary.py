@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,9 +11,10 @@ from pipeline_lib.settings.ablation import Family, Protocol
 from pipeline_lib.teacher.ablation.campaign import Campaign
 from pipeline_lib.teacher.ablation.effects import Customers, Effect, Measured, effect, judge
 from pipeline_lib.teacher.ablation.record import Record
-from pipeline_lib.teacher.ablation.sanity import Check, checklist, passed
+from pipeline_lib.teacher.ablation.sanity import Check, checklist, passed, stopped
 
 HEADLINES = ("composite", "avg_auc", "avg_ndcg", "avg_skill", "avg_f1", "avg_f1_rest")
+NOT_CONCLUDED = "not concluded"
 _SEED = 2026
 
 
@@ -32,8 +33,14 @@ class Summary:
     """Tasks whose headline is NDCG."""
 
     @property
-    def may_conclude(self) -> bool:
+    def sound(self) -> bool:
+        """Whether every check passed."""
         return passed(self.checks)
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing at all may be concluded."""
+        return all(e.verdict == NOT_CONCLUDED for e in self.effects)
 
     def of(self, metric: str) -> list[Effect]:
         return [e for e in self.effects if e.metric == metric]
@@ -65,17 +72,13 @@ def summarise(campaign: Campaign) -> Summary:
         if point:
             measured[scenario.name] = Measured(point, resampled)
     floors = _floors(measured, family, protocol)
-    effects = judge(_effects(measured, family, protocol), floors, protocol.level, protocol.floor_factor)
-    return Summary(
-        family,
-        protocol,
-        there,
-        measured,
-        effects,
-        floors,
-        checklist(records, family, protocol),
-        campaign.bank.settings.teacher.selection.ndcg_tasks,
-    )
+    checks = checklist(records, family, protocol)
+    effects = [
+        replace(e, verdict=NOT_CONCLUDED) if stopped(checks, e.scenario, e.against) else e
+        for e in judge(_effects(measured, family, protocol), floors, protocol.level, protocol.floor_factor)
+    ]
+    ranked = campaign.bank.settings.teacher.selection.ndcg_tasks
+    return Summary(family, protocol, there, measured, effects, floors, checks, ranked)
 
 
 def _effects(measured: Mapping[str, Measured], family: Family, protocol: Protocol) -> list[Effect]:

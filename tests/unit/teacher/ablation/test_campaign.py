@@ -101,7 +101,8 @@ def test_a_conclusion_is_drawn_when_the_checklist_passes(study: Callable[..., Ca
     campaign.run(minutes=5)
     summary = summarise(campaign)
     assert [c.detail for c in summary.checks if not c.passed] == []
-    assert summary.may_conclude
+    assert summary.sound
+    assert not summary.silent
     assert {e.verdict for e in summary.effects} <= {"better", "worse", "null"}
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline_lib.settings.ablation import Protocol, load_protocol
 from pipeline_lib.teacher.ablation.record import Record
-from pipeline_lib.teacher.ablation.sanity import checklist, passed
+from pipeline_lib.teacher.ablation.sanity import checklist, passed, stopped
 from tests.unit.teacher.ablation.conftest import family_of
 
 FAMILY = family_of({"name": "full"}, {"name": "shared_bottom", "model": "shared_bottom"})
@@ -82,3 +82,13 @@ def test_a_planted_defect_fails_its_own_check_alone(defect: str, protocol: Proto
 
 def test_a_rare_label_may_miss_its_seed_in_no_way(protocol: Protocol) -> None:
     assert not passed(checklist({}, FAMILY, protocol))
+
+
+def test_what_is_found_against_a_scenario_stops_it_alone_and_what_is_found_against_the_study_stops_all(
+    protocol: Protocol,
+) -> None:
+    dead = with_change(sound(), "full", 1, gradients={"gate2": 0.0})
+    assert stopped(checklist(dead, FAMILY, protocol), "full", "other")
+    assert not stopped(checklist(dead, FAMILY, protocol), "shared_bottom", "other")
+    mixed = with_change(sound(), "full", 1, code_version="d")
+    assert stopped(checklist(mixed, FAMILY, protocol), "shared_bottom", "other")
