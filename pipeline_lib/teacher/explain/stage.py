@@ -21,6 +21,7 @@ from pipeline_lib.settings.teacher.explain import Explain
 from pipeline_lib.teacher.explain.choice import Attribution, attribute
 from pipeline_lib.teacher.explain.distances import Distances, measure_distances
 from pipeline_lib.teacher.explain.faithfulness import entropy_ratio, faithfulness, reliance
+from pipeline_lib.teacher.explain.crosses import loudest_crosses
 from pipeline_lib.teacher.explain.figures import draw_attribution, draw_distances, draw_faithfulness
 from pipeline_lib.teacher.explain.outputs import Explainer, explanation_table
 from pipeline_lib.teacher.explain.side import side_heads
@@ -64,6 +65,7 @@ def explain(subject: Subject, policy: Explain, causal_graph: Mapping[str, Any] |
         "attribution": attribution.report if attribution else None,
         **gate_report(s, policy),
         "causal_graph": dict(causal_graph) if causal_graph is not None else None,
+        "crosses": loudest_crosses(s),
         **side_report,
     }
     table = explanation_table(explainer, s.frame, s.frame.part(GATE, SERVE), s.batch_rows, s.device)

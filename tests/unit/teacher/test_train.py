@@ -71,7 +71,11 @@ def test_the_stage_writes_what_the_contract_names(trained: RunContext) -> None:
     experts = trained.settings.teacher.experts
     names = ["customer_key", "cutoff_date", "task", *experts, "entropy", "private_share", "lens"]
     assert gates.columns == names
-    said = json.loads(out.path("explain.json").read_bytes())["faithfulness"]
+    report = json.loads(out.path("explain.json").read_bytes())
+    loud = [pair["mean"] for pair in report["crosses"]]
+    assert loud == sorted(loud, reverse=True)
+    assert len({tuple(pair["groups"]) for pair in report["crosses"]}) == 10
+    said = report["faithfulness"]
     faithful = {task for task, value in said["tasks"].items() if value is not None and value > said["min_correlation"]}
     assert set(gates.filter(pl.col("lens").is_null())["task"]) == set(TASKS) - faithful
     assert set(gates["lens"].drop_nulls()) <= {*experts, "multi-factor"}
