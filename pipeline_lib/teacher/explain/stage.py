@@ -19,9 +19,9 @@ from torch import Tensor
 from pipeline_lib.runs import Out
 from pipeline_lib.settings.teacher.explain import Explain
 from pipeline_lib.teacher.explain.choice import Attribution, attribute
+from pipeline_lib.teacher.explain.crosses import loudest_crosses
 from pipeline_lib.teacher.explain.distances import Distances, measure_distances
 from pipeline_lib.teacher.explain.faithfulness import entropy_ratio, faithfulness, reliance
-from pipeline_lib.teacher.explain.crosses import loudest_crosses
 from pipeline_lib.teacher.explain.figures import draw_attribution, draw_distances, draw_faithfulness
 from pipeline_lib.teacher.explain.outputs import Explainer, explanation_table
 from pipeline_lib.teacher.explain.side import side_heads
