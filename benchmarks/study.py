@@ -15,12 +15,12 @@ import argparse
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
 import lightgbm as lgb
 import numpy as np
-import torch
 
 from pipeline_lib.business_time import last_promotion_day, utc_now
 from pipeline_lib.runs import RunContext, code_version
@@ -40,10 +40,10 @@ from pipeline_lib.teacher.setup import Data
 
 OBJECTIVE = {"binary": "binary", "multiclass": "multiclass", "regression": "huber"}
 SHAPE = {"learning_rate": 0.08, "num_leaves": 15, "min_child_samples": 40, "feature_fraction": 0.2,
-         "bagging_fraction": 0.6, "bagging_freq": 1, "verbose": -1, "num_threads": 1, "deterministic": True,
-         "force_row_wise": True}  # fmt: skip
-ROUNDS, PATIENCE = 400, 30
-MANY_CLASSES, MANY_RATE, FEW_ROUNDS = 10, 0.15, 40  # of a task with many classes: a round costs a tree per class
+         "bagging_fraction": 0.6, "bagging_freq": 1, "max_bin": 63, "verbose": -1, "num_threads": 1,
+         "deterministic": True, "force_row_wise": True}  # fmt: skip
+ROUNDS, PATIENCE = 300, 20
+MANY_CLASSES, MANY_RATE, FEW_ROUNDS = 10, 0.2, 25  # of a task with many classes: a round costs a tree per class
 
 
 def main() -> int:
@@ -70,29 +70,45 @@ def main() -> int:
 
 def boosters(data: Data, policy: Teacher) -> Answers:
     """One LightGBM per task on the same inputs, hard labels, early stopping on part ``stop``."""
-    every = dense(data.frame, torch.arange(data.frame.rows)).numpy()
-    return {task.name: _booster(task, data, every, policy) for task in data.tasks}
+    return Boosters(data, policy).answers([task.name for task in data.tasks])
 
 
-def _booster(task: TaskSpec, data: Data, every: np.ndarray, policy: Teacher) -> np.ndarray:
-    """Probabilities or values at the places of all rows."""
-    label = data.frame.labels[task.name].numpy()
-    sets = []
-    for part in (FIT, STOP):
-        rows = data.frame.part(part).numpy()
-        rows = rows[~np.isnan(label[rows])]
-        sets.append((every[rows], label[rows]))
-    classes = {"num_class": task.out} if task.kind == "multiclass" else {}
-    if task.kind == "regression":  # the teacher's own loss
-        classes = {"alpha": policy.loss.huber_delta * task.std}
-    if task.out > MANY_CLASSES:
-        classes |= {"learning_rate": MANY_RATE, "num_leaves": 7}
-    rounds = FEW_ROUNDS if task.out > MANY_CLASSES else ROUNDS
-    train = lgb.Dataset(*sets[0])
-    stop = lgb.early_stopping(PATIENCE, verbose=False)
-    params = {**SHAPE, **classes, "objective": OBJECTIVE[task.kind], "seed": policy.seed}
-    grown = lgb.train(params, train, rounds, [lgb.Dataset(*sets[1], reference=train)], callbacks=[stop])
-    return np.asarray(grown.predict(every))
+class Boosters:
+    """Rows are binned once for all tasks; a row without a task's label weighs nothing there."""
+
+    def __init__(self, data: Data, policy: Teacher) -> None:
+        self._data, self._policy, protocol = data, policy, load_protocol()
+        self._parts = [data.frame.part(part) for part in (FIT, STOP)]
+        x = [dense(data.frame, rows).numpy() for rows in self._parts]
+        train = lgb.Dataset(x[0], params=SHAPE, free_raw_data=False)
+        self._sets = [train, lgb.Dataset(x[1], reference=train, free_raw_data=False)]
+        self._asked = data.frame.part(STOP, *protocol.judged, *(p for parts in protocol.also for p in parts))
+        self._x = dense(data.frame, self._asked).numpy()
+
+    def answers(self, names: Sequence[str]) -> Answers:
+        """Probabilities or values at the places of all rows; NaN for rows that nobody judges."""
+        found = {}
+        for task in self._data.tasks:
+            if task.name in names:
+                own = np.asarray(self._grow(task).predict(self._x))
+                found[task.name] = np.full((self._data.frame.rows, *own.shape[1:]), np.nan)
+                found[task.name][self._asked.numpy()] = own
+        return found
+
+    def _grow(self, task: TaskSpec) -> lgb.Booster:
+        for rows, each in zip(self._parts, self._sets, strict=True):
+            label = self._data.frame.labels[task.name][rows].numpy()
+            each.set_label(np.nan_to_num(label))
+            each.set_weight((~np.isnan(label)).astype(float))
+        params = {**SHAPE, "objective": OBJECTIVE[task.kind], "seed": self._policy.seed}
+        if task.kind == "multiclass":
+            params |= {"num_class": task.out}
+        if task.kind == "regression":  # the teacher's own loss
+            params |= {"alpha": self._policy.loss.huber_delta * task.std}
+        many = task.out > MANY_CLASSES
+        params |= {"learning_rate": MANY_RATE, "num_leaves": 7} if many else {}
+        stop = lgb.early_stopping(PATIENCE, verbose=False)
+        return lgb.train(params, self._sets[0], FEW_ROUNDS if many else ROUNDS, [self._sets[1]], callbacks=[stop])
 
 
 def _probe(bank: Bank, limit: float) -> int:
@@ -101,10 +117,9 @@ def _probe(bank: Bank, limit: float) -> int:
     policy = bank.settings.teacher
     data = bank.read(policy)
     task = next(t for t in data.tasks if t.name == protocol.shared_task)
-    every = dense(data.frame, torch.arange(data.frame.rows)).numpy()
     rows = data.frame.part(*protocol.judged).numpy()
     label = data.frame.labels[task.name].numpy()[rows]
-    chosen = _booster(task, data, every, policy)[rows].argmax(1)
+    chosen = Boosters(data, policy).answers([task.name])[task.name][rows].argmax(1)
     known = ~np.isnan(label)
     found = metrics.macro_f1(label[known], chosen[known], task.out)
     print(f"segment from the inputs: macro-F1 {found:.3f} on {known.sum()} rows, limit {limit}")
