@@ -206,7 +206,8 @@ def _title(s: Summary, name: str) -> str:
 
 def _interval(e: Effect) -> str:
     if e.low is None or e.high is None:
-        return "one seed"
+        low, high = e.customer_interval
+        return f"one seed; customers {_signed(low)} to {_signed(high)}"
     return f"{_signed(e.low)} to {_signed(e.high)}"
 
 
