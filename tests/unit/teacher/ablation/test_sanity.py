@@ -29,7 +29,7 @@ def sound() -> Found:
 def record(name: str, seed: int) -> Record:
     return Record(
         scenario=name, model="teacher" if name == "full" else name, seed=seed, config_hash=f"hash of {name}",
-        code_version="c", bank="b", experts=["deepfm"] if name == "full" else [], parameters=10,
+        code_version="c", bank="b", experts=["deepfm", "causal"] if name == "full" else [], parameters=10,
         first_logits=f"{name}{seed}", answers=f"{name}{seed}", fingerprints={"rows": "r", "label:churn": "l"},
         gradients={"towers": 1.0, "defaults": 0.0}, stationary={"churn": 0.01}, spread={"churn": 0.1}, steps=100,
         epochs=4, best_epoch=2, best_score=0.5, best_again=0.5, scores={}, curve=[],
@@ -92,3 +92,8 @@ def test_what_is_found_against_a_scenario_stops_it_alone_and_what_is_found_again
     assert not stopped(checklist(dead, FAMILY, protocol), "shared_bottom", "other")
     mixed = with_change(sound(), "full", 1, code_version="d")
     assert stopped(checklist(mixed, FAMILY, protocol), "shared_bottom", "other")
+
+
+def test_a_gate_over_one_expert_has_nothing_to_learn(protocol: Protocol) -> None:
+    alone = with_change(sound(), "full", 1, experts=["deepfm"], gradients={"towers": 1.0, "gate2": 0.0})
+    assert passed(checklist(alone, FAMILY, protocol))
