@@ -164,5 +164,9 @@ def _inverse_root(degree: Floats) -> Floats:
 
 def _column(shape: Shape, name: str, kind: Kind) -> Column:
     products = tuple(f"{SNAPSHOT}.{product_column(short)}" for short in shape.products)
-    events = (f"{EVENT}.mcc_idx", f"{EVENT}.event_date", f"{CATEGORY}.code", f"{CATEGORY}.customer_made")
+    # A source without a category that customers choose has edges to products alone.
+    used = len(usable_categories(shape.categories)) > 0
+    events = (
+        (f"{EVENT}.mcc_idx", f"{EVENT}.event_date", f"{CATEGORY}.code", f"{CATEGORY}.customer_made") if used else ()
+    )
     return Column(name, kind, (*products, *events), lookback_days=LOOKBACK_DAYS)

@@ -23,10 +23,10 @@ def loudest_crosses(s: Subject) -> list[dict[str, Any]] | None:
     rows = s.frame.part(FIDELITY)[: s.batch_rows]
     if "deepfm" not in s.model.expert_names or not len(rows):
         return None
-    expert = s.model.eval().experts["deepfm"]
+    expert = s.model.experts["deepfm"]
     if not isinstance(expert, DeepFM):  # a twin in its place crosses nothing
         return None
-    found = expert.interactions(s.frame.x[rows].to(s.device)).cpu()
+    found = expert.interactions(s.frame.x[rows].to(s.device)).cpu()  # no dropout on this way
     names = [group.name for group in fields_of(s.inputs)]
     pairs = [(float(found[i, j]), names[i], names[j]) for i, j in combinations(range(len(names)), 2)]
     return [{"groups": [a, b], "mean": value} for value, a, b in sorted(pairs, reverse=True)[:SHOWN]]

@@ -142,8 +142,8 @@ def explained(world: World) -> Explained:
 def test_the_report_can_be_written_and_names_everything(explained: Explained) -> None:
     report = json.loads(json_bytes(explained.report))
     assert set(report) == {
-        "out_of_distribution", "attribution", "faithfulness", "multi_factor", "causal_graph", "sparse_codes",
-        "evidential",
+        "out_of_distribution", "attribution", "faithfulness", "multi_factor", "causal_graph", "crosses",
+        "sparse_codes", "evidential",
     }  # fmt: skip
     assert report["causal_graph"] == {"healthy": False}
     assert report["attribution"]["method"] in ("head", "exact")
