@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipeline_lib.canonical import digest
+from pipeline_lib.canonical import digest, with_decimals
 from pipeline_lib.errors import SettingsError
 from pipeline_lib.runs import StageOutput
 from pipeline_lib.settings import Settings
@@ -42,7 +42,10 @@ class Bank:
 
     @property
     def fingerprint(self) -> str:
-        return digest({"in": [self.features.content_hash, self.labels.content_hash], "rows": self.rows})[:16]
+        """Of the artefacts and the tasks' policy, whose weights and alphas decide what is learnt from them."""
+        tasks = with_decimals(self.settings.tasks.model_dump(mode="json"), 12)
+        found = [self.features.content_hash, self.labels.content_hash]
+        return digest({"in": found, "tasks": tasks, "rows": self.rows})[:16]
 
     def read(self, policy: Teacher) -> Data:
         """Inputs, frame and tasks under a policy."""

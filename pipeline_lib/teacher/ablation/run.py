@@ -80,7 +80,7 @@ def run(
         if scenario.model in strangers:
             trained = Trained(strangers[scenario.model](data, policy), _nothing())
         else:
-            key = f"work/{bank.fingerprint[:8]}-{config_hash[:16]}-{policy.seed}.safetensors"
+            key = f"work/{bank.fingerprint[:8]}-{config_hash[:16]}-{code_version()[:8]}-{policy.seed}.safetensors"
             trained = _train(data, scenario, policy, protocol, Store(objects, key))
     at = data.frame.part(*protocol.judged).numpy()
     found, rule = trained.answers, policy.selection
