@@ -13,12 +13,15 @@ import torch
 
 from pipeline_lib.errors import ManifestMismatch, SchemaError, SettingsError, TrainingDiverged
 from pipeline_lib.runs import Out, RunContext, StageOutput
+from pipeline_lib.teacher import loop
 from pipeline_lib.teacher.checkpoint import load_checkpoint
 from pipeline_lib.teacher.epoch import describe
+from pipeline_lib.teacher.frozen import FrozenView
+from pipeline_lib.teacher.plan import Plan
 from pipeline_lib.teacher.predict import predict
-from pipeline_lib.teacher.resume import Progress
+from pipeline_lib.teacher.resume import Progress, Store, snapshot
 from pipeline_lib.teacher.setup import pick_device, plan_of, trainee_of
-from pipeline_lib.teacher.step import Stepper
+from pipeline_lib.teacher.step import Stepper, Trainee
 from pipeline_lib.teacher.train import train
 from tests.unit.teacher.bank import TASKS, World, data_of
 
@@ -170,13 +173,41 @@ def test_phase_2_runs_all_its_epochs_after_phase_1(make_context: Maker) -> None:
 
 
 @pytest.mark.rule("R28")
-def test_phase_2_starts_from_the_best_weights_and_is_kept_only_if_it_beats_them(make_context: Maker) -> None:
+def test_phase_2_is_kept_only_if_it_beats_phase_1(make_context: Maker) -> None:
     bad = {"epochs": 2, "base_rate": 5e-3, "phase2": {"epochs": 2, "rate_share": 1.0, "warmup_share": 0.0}}
     out = train(make_context({"teacher": {"training": bad}}, rows=200))
     curve = json.loads(out.path("metrics.json").read_bytes())["curve"]
     assert [row["phase"] for row in curve] == [0, 0, 1, 1]
     best = max(row["composite_stop"] for row in curve)
     assert curve[out.facts["best_epoch"]]["composite_stop"] == best == pytest.approx(float(out.facts["composite"]))
+
+
+@pytest.mark.rule("R28")
+def test_phase_2_starts_from_the_best_weights_of_phase_1(make_context: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every epoch is made out to be worse than the one before, so the best weights are not the last ones."""
+    bests: list[dict[str, torch.Tensor]] = []
+    starts: list[dict[str, torch.Tensor]] = []
+    lasts: list[dict[str, torch.Tensor]] = []
+    save, view = Store.save, loop.frozen_view
+
+    def falling(trainee: Trainee, plan: Plan, progress: Progress, mean: dict[str, float]) -> dict[str, Any]:
+        return {**describe(trainee, plan, progress, mean), "composite_stop": -float(len(progress.curve))}
+
+    def keep(self: Store, progress: Progress, modules: Any, best: Any, *rest: Any) -> None:
+        bests.append(dict(best))
+        lasts.append(snapshot(modules["model"]))
+        save(self, progress, modules, best, *rest)
+
+    def look(trainee: Trainee, plan: Plan) -> FrozenView:
+        starts.append(snapshot(trainee.model))
+        return view(trainee, plan)
+
+    monkeypatch.setattr(loop, "describe", falling)
+    monkeypatch.setattr(Store, "save", keep)
+    monkeypatch.setattr(loop, "frozen_view", look)
+    train(make_context({"teacher": {"training": {"epochs": 2, "phase2": {"epochs": 1}}}}, rows=150))
+    assert not all(torch.equal(bests[1][name], lasts[1][name]) for name in bests[1])
+    assert all(torch.equal(bests[1][name], starts[0][name]) for name in bests[1])
 
 
 @pytest.mark.rule("R31")
