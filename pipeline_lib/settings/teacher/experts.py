@@ -119,7 +119,7 @@ class Causal(Section):
     reconstruction: float = Field(ge=0)
     """Weights of h(W), of ||W*W||_1 and of the reconstruction error in the expert's own loss."""
     acyclicity_end: float = Field(ge=0)
-    """Weight of h(W) at the end of phase 1; it rises geometrically, so that h < 1e-3 by then."""
+    """Weight of h(W) from half of phase 1 on; it rises geometrically until then, so that h < 1e-3 at the end."""
 
 
 class OptimalTransport(Section):

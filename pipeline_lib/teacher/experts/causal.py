@@ -51,7 +51,7 @@ class Causal(Expert):
 
     off_diagonal: Tensor
     ramp: tuple[float, float] = (0.0, 0.0)
-    """Weight of h(W) at the start and at the end of phase 1."""
+    """Weight of h(W) at the start and from half of phase 1 on."""
 
     def __init__(
         self,
