@@ -69,4 +69,6 @@ def store(
 
 
 def versions() -> dict[str, str]:
-    return {package: importlib.metadata.version(package) for package in PACKAGES}
+    """Of what is installed here: the peers (extra ``bench``) are needed by their own rows alone."""
+    installed = {d.name for d in importlib.metadata.distributions()}
+    return {package: importlib.metadata.version(package) for package in PACKAGES if package in installed}
