@@ -33,6 +33,27 @@ class Force(Section):
         return self
 
 
+class Counterfactual(Section):
+    """Challenger against champion on logged traffic. Source: promotion.md section 10."""
+
+    mode: Literal["off", "advisory", "veto"]
+    """What the gate does with the finding: nothing, show it to the human, or reject a challenger that is WORSE."""
+    estimator: Literal["ips", "snips", "dr"]
+    """Inverse propensity, self-normalised, or doubly robust."""
+    clip: float = Field(ge=1)
+    """Largest importance weight [unitless]."""
+    n_bootstrap: int = Field(ge=100)
+    """Resamples of customers behind an interval."""
+    alpha: float = Field(gt=0, lt=0.5)
+    """One minus the two-sided coverage of the interval [unitless]."""
+    min_lift: float = Field(ge=0)
+    """Lift a BETTER needs, besides an interval above 0 [reward per recommendation]."""
+    min_ess: int = Field(ge=1)
+    """Effective sample size an answer needs [recommendations]."""
+    min_ess_ratio: float = Field(gt=0, le=1)
+    """... and its share of the logged recommendations [unitless]."""
+
+
 class Promotion(Section):
     auto_promote: bool
     """Whether a passing challenger becomes champion without a human. Shipped false; true is refused in prod."""
@@ -69,6 +90,9 @@ class Promotion(Section):
     """Length of an approver's statement [characters]."""
     effect_window_minutes: int = Field(ge=1)
     """A recorded decision without effect is completed within this time and voided after it [min]."""
+    hook_timeout_s: float = Field(gt=0)
+    """Time a veto has to answer [s]; one that does not escalates to the human."""
+    counterfactual: Counterfactual
     force: Force
 
     @model_validator(mode="after")
