@@ -16,6 +16,17 @@ BY_RULES = 3
 
 
 @dataclass(frozen=True)
+class Missed:
+    """One fidelity criterion that a task did not meet; ``value`` None: it could not be measured."""
+
+    criterion: str
+    value: float | None
+    limit: float
+    sense: str
+    """``<=`` or ``>=``: how the value should stand to the limit."""
+
+
+@dataclass(frozen=True)
 class PackagedTask:
     """One task as the package serves it."""
 
@@ -29,6 +40,8 @@ class PackagedTask:
     """``pass``, ``fail``, ``exempt``, ``rules``; None when the manifest has no verdict."""
     kl: float | None
     """Divergence from the teacher [nat]; None when it was not measured."""
+    failing: tuple[Missed, ...] = ()
+    """The blocking criteria of fidelity that the report says were missed."""
 
     @property
     def has_model(self) -> bool:
@@ -90,4 +103,12 @@ def _task(task: Mapping[str, Any], verdict: str | None, report: Mapping[str, Any
         layer=int(task["serve_layer"]),
         fidelity=verdict,
         kl=None if kl is None else float(kl),
+        failing=tuple(_missed(miss) for miss in report.get("failing", ())),
+    )
+
+
+def _missed(miss: Mapping[str, Any]) -> Missed:
+    value = miss["value"]
+    return Missed(
+        str(miss["criterion"]), None if value is None else float(value), float(miss["limit"]), str(miss["sense"])
     )
