@@ -50,19 +50,22 @@ class Decided:
     stale_tolerance: bool
 
 
-def decide(policy: Policy, request: Request, subject: str, known: Known, today: date, hour: int) -> Decided:
+def decide(
+    policy: Policy, request: Request, subject: str, known: Known, today: date, hour: int, prediction_id: str
+) -> Decided:
     """Layers, score, reasons, guardrail and tier of one request.
 
     Args:
         today: date in Seoul that ages are counted from. hour: hour of the day in Seoul.
+        prediction_id: random; what rank 1 is drawn with, where the package explores.
     """
-    override = overrides(policy, known, today)
-    first = _decide(policy, request, subject, known, today, override)
+    override, u = overrides(policy, known, today), slate.uniform(prediction_id)
+    first = _decide(policy, request, subject, known, today, override, u)
     status = _whole_answer(policy, request, known, hour)
     if status:
         return _withheld(first, status)
     if first.outcome.tier == 2 and request.channel != "branch" and override.all_tasks is None:
-        rules = _decide(policy, request, subject, known, today, Overrides("WITHHELD_FOR_REVIEW"))
+        rules = _decide(policy, request, subject, known, today, Overrides("WITHHELD_FOR_REVIEW"), u)
         return replace(rules, outcome=replace(rules.outcome, status="withheld_for_review", tier=2))
     return first
 
@@ -107,12 +110,14 @@ def _may_contact(policy: Policy, contact: Contact | None, hour: int) -> bool:
     return contact.consent and not contact.do_not_contact and contact.messages_7d < int(filters["max_messages_7d"])
 
 
-def _decide(policy: Policy, request: Request, subject: str, known: Known, today: date, override: Overrides) -> Decided:
+def _decide(
+    policy: Policy, request: Request, subject: str, known: Known, today: date, override: Overrides, u: float
+) -> Decided:
     customer = known.customer
     answers = policy.models.answer(customer.row if customer else None, override)
     profile = policy.profile(known.assessment, customer)
     candidates, dropped = policy.candidates(profile, customer, today)
-    chosen = _slate(policy, request, known, answers, candidates, today)
+    chosen = _slate(policy, request, known, answers, candidates, today, override, u)
     for why in chosen.dropped.values():
         dropped[why] = dropped.get(why, 0) + 1
     attributions = [_attribution(policy, answers, scored) for scored in chosen.chosen]
@@ -131,6 +136,8 @@ def _decide(policy: Policy, request: Request, subject: str, known: Known, today:
         tier=tier, tolerance=policy.suitability.tolerance(profile, today), opt_out=known.opt_out_state,
         switches=tuple(switch.switch_id for switch in known.switches),
         delivered=bool(items) and (tier == 1 or request.channel == "branch"),
+        propensities=chosen.propensities, below_limits=chosen.below_limits, draw=chosen.draw,
+        messages_7d=known.contact.messages_7d if known.contact else None,
     )  # fmt: skip
     stale = policy.suitability.stale(profile, today)
     return Decided(outcome, kept, _flags(policy, known, override, today), stale)
@@ -138,12 +145,25 @@ def _decide(policy: Policy, request: Request, subject: str, known: Known, today:
 
 def _slate(
     policy: Policy, request: Request, known: Known, answers: Mapping[str, TaskAnswer], candidates: Sequence[Item],
-    today: date,
+    today: date, override: Overrides, u: float,
 ) -> slate.Slate:  # fmt: skip
+    features = policy.features(known.customer)
+    scored, broken, churn = scores(policy, request.channel, known.contact, features, answers, candidates, today)
+    k = min(request.k or int(policy.serving["k"]), int(policy.serving["k"]))
+    modelled = override.all_tasks is None and policy.models.predictor is not None
+    explored = slate.Exploration.of(policy.serving) if modelled else None
+    chosen = slate.choose(scored, churn, k, policy.serving["filters"], explored, u)
+    return replace(chosen, dropped={**chosen.dropped, **broken})
+
+
+def scores(
+    policy: Policy, channel: str, contact: Contact | None, features: Mapping[str, float],
+    answers: Mapping[str, TaskAnswer], candidates: Sequence[Item], today: date,
+) -> tuple[list[slate.Scored], dict[str, str], float | None]:  # fmt: skip
+    """Scored candidates, those without a score, and the churn probability if there is one."""
     values = {name: found.values for name, found in answers.items()}
     churn = next(iter(values.get("churn_signal", ())), None)
-    features = policy.features(known.customer)
-    situation = policy.situation(request.channel, known.contact, features, answers)
+    situation = policy.situation(channel, contact, features, answers)
     multipliers = policy.scorer.multipliers(situation.segment, features, today)
     scored, broken = [], {}
     for item in candidates:
@@ -152,9 +172,7 @@ def _slate(
             broken[item.item_id] = "unscorable"
         else:
             scored.append((item, found))
-    k = min(request.k or int(policy.serving["k"]), int(policy.serving["k"]))
-    chosen = slate.choose(scored, churn, k, policy.serving["filters"])
-    return replace(chosen, dropped={**chosen.dropped, **broken})
+    return scored, broken, churn
 
 
 def _attribution(policy: Policy, answers: Mapping[str, TaskAnswer], scored: slate.Scored) -> Attribution:

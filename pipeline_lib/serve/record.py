@@ -10,7 +10,7 @@ import hashlib
 import hmac
 from array import array
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline_lib.audit.catalogue import complete
@@ -20,7 +20,7 @@ from pipeline_lib.serve.guardrail import CRITERIA, Finding
 from pipeline_lib.serve.layers import TaskAnswer
 from pipeline_lib.serve.reasons import Attribution
 from pipeline_lib.serve.request import Request
-from pipeline_lib.serve.slate import Scored
+from pipeline_lib.serve.slate import Draw, Scored
 from pipeline_lib.serve.tables import Customer, TeacherSignals
 
 LAYERS = {1: "L1_distilled", 2: "L2_direct", 3: "L3_rules", 4: "L4_human"}
@@ -61,6 +61,13 @@ class Outcome:
     opt_out: str
     switches: Sequence[str]
     delivered: bool
+    propensities: Mapping[str, float] = field(default_factory=dict)
+    """Eligible item -> probability that it was rank 1."""
+    below_limits: Sequence[Scored] = ()
+    """Scored items that the limits dropped."""
+    draw: Draw | None = None
+    messages_7d: int | None = None
+    """Outbound messages that the score knew of; None = not known."""
 
 
 def entries(at: Context, request: Request, outcome: Outcome, customer: Customer | None, latency_us: int) -> list[Entry]:
@@ -106,7 +113,7 @@ def _access(at: Context, request: Request, customer: Customer | None) -> dict[st
 def _prediction(
     at: Context, request: Request, outcome: Outcome, customer: Customer | None, latency_us: int
 ) -> dict[str, Any]:
-    slate = [{"product_id": item.item_id, "score": decimal_text(score.value)} for item, score in outcome.eligible]
+    slate = _slate(outcome)
     return {
         "subject_ref": at.subject,
         "model_version": at.version,
@@ -116,7 +123,7 @@ def _prediction(
         "feature_hash": _feature_hash(customer),
         "feature_asof": customer.snapshot.isoformat() if customer else None,
         "task_scores": [_task_score(answer) for answer in outcome.answers.values()],
-        "recommended": [_recommended(rank, scored) for rank, scored in enumerate(outcome.items, 1)],
+        "recommended": [_recommended(rank, scored, outcome) for rank, scored in enumerate(outcome.items, 1)],
         "slate_ref": slate,
         "slate_hash": digest(slate),
         "eligible_n": len(outcome.eligible),
@@ -223,13 +230,43 @@ def _task_score(answer: TaskAnswer) -> dict[str, Any]:
     }
 
 
-def _recommended(rank: int, scored: Scored) -> dict[str, Any]:
+def _slate(outcome: Outcome) -> list[dict[str, Any]]:
+    """Every item that could have been shown with its propensity, best first; then those below the limits, with 0."""
+    eligible = [
+        {
+            "product_id": item.item_id,
+            "score": decimal_text(score.value),
+            "propensity": _propensity(item.item_id, outcome),
+        }
+        for item, score in outcome.eligible
+    ]
+    below = [
+        {"product_id": item.item_id, "score": decimal_text(score.value), "propensity": decimal_text(0)}
+        for item, score in outcome.below_limits
+    ]
+    return eligible + below
+
+
+def _propensity(item_id: str, outcome: Outcome) -> str | None:
+    return decimal_text(outcome.propensities.get(item_id))
+
+
+def _draw(item_id: str, outcome: Outcome) -> dict[str, Any]:
+    """On the item that was drawn: how, and what else the score depended on."""
+    if outcome.draw is None or outcome.draw.item_id != item_id:
+        return {}
+    by = outcome.draw.by
+    epsilon, temperature = decimal_text(by.epsilon), decimal_text(by.temperature)
+    return {"draw": {"epsilon": epsilon, "temperature": temperature, "messages_7d": outcome.messages_7d}}
+
+
+def _recommended(rank: int, scored: Scored, outcome: Outcome) -> dict[str, Any]:
     item, score = scored
     parts = [{"k": k, "v": decimal_text(v)} for k, v in sorted(score.parts.items())]
     factors = {name: decimal_text(getattr(score, name)) for name in ("s", "w", "v", "r", "f", "e")}
     return {
         "rank": rank, "product_id": item.item_id, "task": score.deciding_task, "score": decimal_text(score.value),
-        "propensity": decimal_text(1), "parts": parts, **factors,
+        "propensity": _propensity(item.item_id, outcome), "parts": parts, **factors, **_draw(item.item_id, outcome),
     }  # fmt: skip
 
 

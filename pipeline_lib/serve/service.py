@@ -59,8 +59,9 @@ class Service:
         if stored is not None:
             return stored
         known = self._read_rest(subject, request, known)
-        decided = decide(self.policy, request, subject, known, self._today(request), self._hour())
-        response = self._recorded(request, subject, request_id, known, decided, started)
+        prediction_id = self.new_id()
+        decided = decide(self.policy, request, subject, known, self._today(request), self._hour(), prediction_id)
+        response = self._recorded(request, subject, request_id, prediction_id, known, decided, started)
         self._store(request, body, known, response)
         return response
 
@@ -108,12 +109,13 @@ class Service:
         )
 
     def _recorded(
-        self, request: Request, subject: str, request_id: str, known: Known, decided: Decided, started: float
-    ) -> dict[str, Any]:
+        self, request: Request, subject: str, request_id: str, prediction_id: str, known: Known, decided: Decided,
+        started: float,
+    ) -> dict[str, Any]:  # fmt: skip
         bundle = self.policy.models.bundle
         operator = record.operator_ref(self.pepper, request.operator_id) if request.operator_id else None
         at = record.Context(
-            request_id, self.new_id(), subject, operator, bundle.version, bundle.manifest_sha256,
+            request_id, prediction_id, subject, operator, bundle.version, bundle.manifest_sha256,
             str(bundle.manifest["config_hash"]), self.code_rev,
         )  # fmt: skip
         elapsed_us = int((time.perf_counter() - started) * 1e6)

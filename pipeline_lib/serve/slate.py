@@ -1,13 +1,16 @@
 """From scored items to the few that are shown: limits, then relevance against sameness.
 
-Source: serving.md 5 and 7; maximal marginal relevance: Carbonell and Goldstein, 1998.
+Rank 1 may be drawn instead of taken, inside what passed every limit; what was done is recorded with its probability,
+so that another model can be judged on what became of it. Source: serving.md 5 and 7; promotion.md 10; maximal marginal
+relevance: Carbonell and Goldstein, 1998.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from math import sqrt
+from dataclasses import dataclass, field
+from math import exp, sqrt
 from typing import Any
 
 from pipeline_lib.serve.score import Score
@@ -18,16 +21,92 @@ _EQUAL = 1e-12
 
 
 @dataclass(frozen=True)
+class Exploration:
+    """Epsilon-softmax: with probability ``epsilon`` rank 1 is drawn by softmax(score / temperature)."""
+
+    epsilon: float
+    temperature: float
+    """[score]"""
+
+    @classmethod
+    def of(cls, serving: Mapping[str, Any]) -> Exploration | None:
+        """What a package does; None when it always takes the best, as one without the setting does."""
+        policy = serving.get("exploration")
+        if policy is None or not float(policy["epsilon"]):
+            return None
+        return cls(float(policy["epsilon"]), float(policy["temperature"]))
+
+
+@dataclass(frozen=True)
+class Draw:
+    """How rank 1 of an answer came about."""
+
+    by: Exploration
+    item_id: str
+
+
+@dataclass(frozen=True)
 class Slate:
     chosen: tuple[Scored, ...]
     eligible: tuple[Scored, ...]
     """All items that passed, best first: the slate for off-policy evaluation."""
     dropped: Mapping[str, str]
     """Item -> why it is not eligible."""
+    propensities: Mapping[str, float] = field(default_factory=dict)
+    """Eligible item -> probability that it is rank 1."""
+    below_limits: tuple[Scored, ...] = ()
+    """Scored items that the limits dropped: another model may rank them."""
+    draw: Draw | None = None
+    """None: the best item was taken, and a propensity is 0 or 1."""
 
 
-def choose(scored: Sequence[Scored], churn: float | None, k: int, filters: Mapping[str, Any]) -> Slate:
-    """Drop what is below the limits, order by score (ties: S, then item id), pick ``k`` that differ."""
+def choose(
+    scored: Sequence[Scored],
+    churn: float | None,
+    k: int,
+    filters: Mapping[str, Any],
+    exploration: Exploration | None = None,
+    u: float = 0.0,
+) -> Slate:
+    """Rank what may be shown, take or draw the first, and pick up to ``k`` that differ from one another.
+
+    Args:
+        u: uniform in [0, 1), read only when ``exploration`` is given.
+    """
+    kept, dropped = ranked(scored, churn, filters)
+    chances = propensities(kept, exploration)
+    first = _drawn(chances, u) if exploration else 0
+    draw = Draw(exploration, kept[first][0].item_id) if exploration and kept else None
+    chosen = _diverse(kept, k, float(filters["mmr_lambda"]), first)
+    by_item = {item.item_id: p for (item, _), p in zip(kept, chances, strict=True)}
+    below = tuple(pair for pair in scored if pair[0].item_id in dropped)
+    return Slate(tuple(chosen), tuple(kept), dropped, by_item, below, draw)
+
+
+def uniform(prediction_id: str) -> float:
+    """The number in [0, 1) behind an answer's draw: a hash of its random id, so that the record shows it was honest."""
+    return float(int(hashlib.sha256(f"rank 1|{prediction_id}".encode()).hexdigest()[:13], 16) / 16**13)
+
+
+def propensities(kept: Sequence[Scored], exploration: Exploration | None) -> list[float]:
+    """Probability of being rank 1 of each of the eligible items, best first; they sum to 1.
+
+    mu(a) = (1 - epsilon) [a is best] + epsilon softmax(score(a) / temperature). Source: promotion.md 10.
+    """
+    best = [float(i == 0) for i in range(len(kept))]
+    if exploration is None or not kept:
+        return best
+    top = kept[0][1].value
+    soft = [exp((score.value - top) / exploration.temperature) for _, score in kept]
+    return [
+        (1 - exploration.epsilon) * b + exploration.epsilon * s / sum(soft) for b, s in zip(best, soft, strict=True)
+    ]
+
+
+def ranked(
+    scored: Sequence[Scored], churn: float | None, filters: Mapping[str, Any]
+) -> tuple[list[Scored], dict[str, str]]:
+    """What is within the limits, by score (ties: S, then item id), and why the rest is not."""
     dropped, kept = {}, []
     for item, score in scored:
         why = _refusal(item, score, churn, filters)
@@ -36,7 +115,7 @@ def choose(scored: Sequence[Scored], churn: float | None, k: int, filters: Mappi
         else:
             kept.append((item, score))
     kept.sort(key=lambda pair: (-pair[1].value, -pair[1].s, pair[0].item_id))
-    return Slate(tuple(_diverse(kept, k, float(filters["mmr_lambda"]))), tuple(kept), dropped)
+    return kept, dropped
 
 
 def margin(slate: Slate) -> float | None:
@@ -66,9 +145,18 @@ def _refusal(item: Item, score: Score, churn: float | None, filters: Mapping[str
     return "min_score" if score.value < float(filters["min_score"]) else None
 
 
-def _diverse(kept: Sequence[Scored], k: int, weight: float) -> list[Scored]:
+def _drawn(chances: Sequence[float], u: float) -> int:
+    """Index of the item whose share of [0, 1) holds ``u``; the last one when rounding leaves a gap at the end."""
+    for i, p in enumerate(chances):
+        u -= p
+        if u < 0:
+            return i
+    return max(len(chances) - 1, 0)
+
+
+def _diverse(kept: Sequence[Scored], k: int, weight: float, first: int) -> list[Scored]:
     left = list(kept)
-    chosen: list[Scored] = []
+    chosen: list[Scored] = [left.pop(first)] if left and k > 0 else []
     low, span = _scale([score.value for _, score in kept])
     while left and len(chosen) < k:
         best = max(
