@@ -119,6 +119,7 @@ def _require_approvable(
         raise RequestRefused(f"four eyes: {responder} started the run of {decision.challenger_version}")
     seen = pointer.read(objects, KeyFolder(settings.place.keys))
     if seen.generation != decision.champion_generation:
+        decisions.close(objects, decision.decision_id, "superseded", "the champion moved since the verdict")
         _move(objects, stored, "superseded", responder, now)
         raise RequestRefused(
             f"superseded: {decision.challenger_version} was compared with generation {decision.champion_generation}, "
@@ -203,6 +204,9 @@ def _mark_pending(objects: Objects, stored: StoredDecision) -> None:
     """The version waits; whichever waited before is superseded."""
     version, at = stored.decision.challenger_version, _opened_at(stored)
     for other in states.listed(objects, "pending_approval"):
+        asked = states.read(objects, other)["last_decision_id"]
+        if asked != stored.decision.decision_id:  # closed first: a rerun of that week is judged afresh
+            decisions.close(objects, asked, "superseded", f"{version} was cleared after it")
         if other != version:
             states.move(objects, other, "superseded", rows.SERVICE, stored.decision.decision_id, at)
     if states.read(objects, version)["state"] in ("rejected", "expired", "superseded"):

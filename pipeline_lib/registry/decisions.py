@@ -17,7 +17,7 @@ from pipeline_lib.records import Decision, Receipt
 from pipeline_lib.registry import rows
 from pipeline_lib.settings import Settings
 
-Outcome = Literal["voided", "failed", "expired"]
+Outcome = Literal["voided", "failed", "expired", "superseded"]
 
 
 @dataclass(frozen=True)
