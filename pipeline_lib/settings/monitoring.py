@@ -58,6 +58,41 @@ class Fairness(Section):
         return self
 
 
+class Counterfactual(Section):
+    """On which logged answers another model is judged, and when that is refused. The estimator, its clip and what the
+    gate does with the finding are ``promotion.counterfactual``. Source: promotion.md 10."""
+
+    window_days: int = Field(ge=1)
+    """Served answers looked at [d]; they end ``reward_days`` before the run, so that every reward is known."""
+    reward_days: int = Field(ge=1)
+    """An item accepted within so long counts as accepted [d]."""
+    max_answers: int = Field(ge=1)
+    """Answers replayed at most; with more a sample by the hash of their ids [answers]."""
+    clips: list[float] = Field(min_length=1)
+    """Largest importance weights that the report shows beside the primary one [unitless]."""
+    max_clipped: float = Field(gt=0, lt=1)
+    """Share of the weights' sum that clipping may cut off before the finding is UNSTABLE [0..1]."""
+    mean_low: float = Field(gt=0, lt=1)
+    mean_high: float = Field(gt=1)
+    """Mean weight of a log that supports the model: 1 in expectation."""
+    max_share: float = Field(gt=0, lt=1)
+    """Share of the weights' sum that one answer may have [0..1]."""
+    min_group_ess: int = Field(ge=1)
+    """Effective sample size a protected group needs to be compared [answers]."""
+    eod: float = Field(gt=0, lt=1)
+    """Absolute difference of opportunity from which a group's comparison is a breach [0..1]."""
+    folds: int = Field(ge=2)
+    """Customer folds of the reward model behind the doubly robust estimate."""
+    ridge: float = Field(gt=0)
+    """Penalty of the reward model's squared coefficients."""
+    seed: int
+    """Of the bootstrap and of the folds; recorded with every finding."""
+    replay_tolerance: float = Field(gt=0)
+    """Largest difference between a logged propensity and the same model's replayed one [0..1]."""
+    max_unreproduced: float = Field(ge=0, lt=1)
+    """Share of the champion's own answers that its replay may fail to reproduce [0..1]."""
+
+
 class Rule(Section):
     """One line of the checklist: a reading that matches becomes a finding."""
 
@@ -73,6 +108,7 @@ class Monitoring(Section):
     """Served answers a nightly reading looks at [d]."""
     drift: Drift
     fairness: Fairness
+    counterfactual: Counterfactual
     checklist: list[Rule]
     """One rule for each state but OK of each monitor."""
 
