@@ -65,6 +65,7 @@ profiling_request profiling_closed explanation_request explanation_closed consen
 incident_updated incident_closed checklist_run agent_report consensus_result minority_report case_saved
 case_resolved compliance_run compliance_failed pointer_swapped alias_shifted activation_failed reconciled
 decision_voided force_promote_refused gate_dry_run approval_opened approval_expired legal_hold erasure
+force_promote_confirmed force_promote_objected paged
 retention_drop store_maintenance backup_restore drill
 """
 

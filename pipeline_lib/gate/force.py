@@ -1,30 +1,30 @@
 """Force-promote and rollback: a person makes a version the champion, with a name and a reason in the record.
 
-Skipped are fidelity, competition, hooks and posture. Never skipped: existence, signature, hashes, smoke test,
-quarantine, record. A request that is not valid is refused, recorded as refused, and changes nothing.
+Skipped are fidelity, competition, hooks and posture. What is never skipped is in ``gate.request``; who may do it
+alone in ``gate.known_good``; what a second person owes afterwards in ``gate.confirm``.
 Source: promotion.md sections 8 and 9.
 """
 
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from datetime import datetime, time, timedelta
 
 from pipeline_lib.business_time import SEOUL, utc_now
-from pipeline_lib.errors import ManifestMismatch, ObjectMissing, PipelineError, RequestRefused, SignatureInvalid
+from pipeline_lib.errors import ObjectMissing, RequestRefused
+from pipeline_lib.gate.confirm import page_if_many, second_person_due
+from pipeline_lib.gate.known_good import known_good, unverified, why_not_known_good
+from pipeline_lib.gate.request import Request, refusals_recorded, require_servable, require_typed
 from pipeline_lib.keys import KeyFolder
 from pipeline_lib.objects import Objects, open_objects
 from pipeline_lib.records import Decision, Receipt
-from pipeline_lib.registry import decisions, pointer, rows, states, versions
+from pipeline_lib.registry import decisions, pointer, rows, states
+from pipeline_lib.registry.decisions import StoredDecision
 from pipeline_lib.registry.package import Package
 from pipeline_lib.registry.pointer import Seen
 from pipeline_lib.registry.smoke import Probe, complete_and_loadable
-from pipeline_lib.scrub import scrub, scrub_ticket
 from pipeline_lib.settings import Settings
-from pipeline_lib.settings.promotion import Force
 
 log = logging.getLogger(__name__)
 
@@ -32,22 +32,6 @@ SKIPPED = ["fidelity", "competition", "hooks", "posture"]
 FRIDAY, COMMITTEE = 4, time(18)
 """The model committee meets Fridays 18:00 in Seoul."""
 ALREADY_CHAMPION = "ALREADY_CHAMPION"
-
-
-@dataclass(frozen=True)
-class Request:
-    version: str
-    operator: str
-    reason: str
-    request_id: str
-    approver: str | None
-    ticket: str | None
-    allow_quarantined: bool
-    rollback_of: str | None
-
-    @property
-    def decision_id(self) -> str:
-        return decisions.decision_id("force", self.request_id)
 
 
 def force_promote(
@@ -58,6 +42,7 @@ def force_promote(
     *,
     request_id: str,
     approver: str | None = None,
+    approver_signed_in: bool = False,
     ticket: str | None = None,
     allow_quarantined: bool = False,
     principal: str | None = None,
@@ -69,7 +54,8 @@ def force_promote(
 
     Args:
         request_id: the same request again returns the same decision.
-        approver: second person; mandatory where ``needs_second_person`` says so.
+        approver: second person; mandatory unless the version is known-good.
+        approver_signed_in: the approver answered under a login; one who was only named confirms afterwards.
         principal: authenticated identity, when the caller has one; must be the operator.
 
     Returns:
@@ -81,34 +67,61 @@ def force_promote(
         GateCannotJudge: REGISTRY_CORRUPT.
         AuditError: the row is not durable; there is no decision.
     """
+    request = Request.typed(
+        version, operator, reason, request_id,
+        approver=approver, approver_signed_in=approver_signed_in, ticket=ticket,
+        allow_quarantined=allow_quarantined, rollback_of=rollback_of,
+    )  # fmt: skip
     objects, keys, now = open_objects(settings.place.root), KeyFolder(settings.place.keys), now or utc_now()
-    request = Request(
-        version=version.strip(),
-        operator=operator.strip(),
-        reason=scrub(reason),
-        request_id=request_id,
-        approver=approver,
-        ticket=scrub_ticket(ticket) if ticket else None,
-        allow_quarantined=allow_quarantined,
-        rollback_of=rollback_of,
-    )
-    try:
-        _require_persons(request, principal)
-        _require_reason(request.reason, settings.promotion.force)
+    with refusals_recorded(settings, request):
+        require_typed(request, principal, settings.promotion.force)
         if stored := decisions.find(objects, request.decision_id):
             return _replayed(request, stored)
-        package = _require_version(request, objects, keys, smoke)
+        package = require_servable(request, objects, keys, smoke)
         seen = pointer.read(objects, keys)
         if seen.version == request.version:
             return _already(objects, seen)
-        _require_second_person(request, settings)
-    except RequestRefused as refusal:
-        _record_refusal(settings, request, str(refusal))
-        raise
-    _warn_if_many(objects, settings.promotion.force, now)
+        why = why_not_known_good(objects, keys, request.version, settings.promotion.force, now)
+        if why and request.approver is None:
+            raise RequestRefused(f"{request.version}: {why}: a second person is needed first, as approver")
     stored = decisions.record(settings, objects, _decision(settings, objects, request, package, seen, now))
+    page_if_many(settings, objects, stored.decision, now)
     log.warning("force-promote of %s by %s: %s", request.version, request.operator, request.reason)
     return stored.decision, stored.receipt
+
+
+def examine(
+    settings: Settings,
+    request: Request,
+    principal: str | None = None,
+    unknown: Sequence[str] = (),
+    now: datetime | None = None,
+) -> str | None:
+    """Everything that can be refused before a second person is woken up.
+
+    Args:
+        unknown: keys of the request that mean nothing.
+
+    Returns:
+        why a second person is needed, in words; None when the operator may do it alone, or did already.
+
+    Raises:
+        RequestRefused: the request is not valid; recorded, nothing changed.
+    """
+    objects, keys, now = open_objects(settings.place.root), KeyFolder(settings.place.keys), now or utc_now()
+    with refusals_recorded(settings, request):
+        require_typed(request, principal, settings.promotion.force, unknown)
+        require_servable(request, objects, keys, complete_and_loadable)
+    served = pointer.read(objects, keys).version == request.version
+    if served or decisions.find(objects, request.decision_id):
+        return None
+    return why_not_known_good(objects, keys, request.version, settings.promotion.force, now)
+
+
+def refuse(settings: Settings, request: Request, why: str) -> None:
+    """Record that a second person did not agree. Raises RequestRefused, always."""
+    with refusals_recorded(settings, request):
+        raise RequestRefused(f"{request.version}: {why}")
 
 
 def outcome(decision: Decision, request_id: str) -> str:
@@ -117,18 +130,17 @@ def outcome(decision: Decision, request_id: str) -> str:
     return decision.reason_code if own else ALREADY_CHAMPION
 
 
-def needs_second_person(settings: Settings, version: str) -> bool:
-    """Whether forcing this version takes two: it was never champion, or is quarantined. Source: overview.md.
+def needs_second_person(settings: Settings, version: str, now: datetime | None = None) -> str | None:
+    """Why forcing this version takes two, in words; None: one person may.
 
     Raises:
         RequestRefused: no such version.
     """
+    objects, keys = open_objects(settings.place.root), KeyFolder(settings.place.keys)
     try:
-        document = states.read(open_objects(settings.place.root), version)
+        return why_not_known_good(objects, keys, version, settings.promotion.force, now or utc_now())
     except ObjectMissing as error:
         raise RequestRefused(str(error)) from error
-    reigned = any(step["to"] == "champion" for step in document["history"])
-    return not reigned or document["state"] == "quarantined"
 
 
 def rollback(
@@ -149,90 +161,32 @@ def rollback(
         RequestRefused: also when there is none that could serve; known-good versions are listed.
     """
     objects, keys, now = open_objects(settings.place.root), KeyFolder(settings.place.keys), now or utc_now()
-    if stored := decisions.find(objects, decisions.decision_id("force", request_id)):
-        return stored.decision, stored.receipt
-    seen = pointer.read(objects, keys)
-    previous = seen.pointer.previous_version if seen.pointer else None
-    if previous is None or not _could_serve(objects, keys, previous):
-        good = ", ".join(known_good(objects, keys, settings.promotion.force, now)) or "none"
-        raise RequestRefused(f"cannot roll back to {previous}; known-good versions: {good}")
+    stored = decisions.find(objects, decisions.decision_id("force", request_id))
+    back = stored.decision.challenger_version if stored else None
+    of = stored.decision.body["rollback_of"] if stored else None
+    if stored is None:
+        seen = pointer.read(objects, keys)
+        back, of = (seen.pointer.previous_version if seen.pointer else None), seen.version
+        request = Request.typed(back or "", operator, reason, request_id, ticket=ticket, rollback_of=of)
+        with refusals_recorded(settings, request):
+            _require_way_back(settings, objects, keys, back, now)
     return force_promote(
-        settings,
-        previous,
-        operator,
-        reason,
-        request_id=request_id,
-        approver=approver,
-        ticket=ticket,
-        principal=principal,
-        rollback_of=seen.version,
-        smoke=smoke,
+        settings, str(back), operator, reason,
+        request_id=request_id, approver=approver, ticket=ticket, principal=principal, rollback_of=of, smoke=smoke,
         now=now,
-    )
+    )  # fmt: skip
 
 
-def known_good(objects: Objects, keys: KeyFolder, policy: Force, now: datetime) -> list[str]:
-    """Versions that served long enough, recently enough, verify and are not quarantined."""
-    return [version for version in states.listed(objects) if _is_known_good(objects, keys, version, policy, now)]
+def _require_way_back(settings: Settings, objects: Objects, keys: KeyFolder, back: str | None, now: datetime) -> None:
+    why = "nothing served before" if back is None else unverified(objects, keys, back)
+    if back is not None and states.read(objects, back)["state"] == "quarantined":
+        why = "it is quarantined"
+    if why:
+        good = ", ".join(known_good(objects, keys, settings.promotion.force, now)) or "none"
+        raise RequestRefused(f"cannot roll back to {back}: {why}; known-good versions: {good}")
 
 
-def _is_known_good(objects: Objects, keys: KeyFolder, version: str, policy: Force, now: datetime) -> bool:
-    since, enough = now - timedelta(days=policy.known_good_days), timedelta(hours=policy.known_good_hours)
-    reigns = states.reigns(states.read(objects, version), now)
-    served = any(end >= since and end - start >= enough for start, end in reigns)
-    return served and _could_serve(objects, keys, version)
-
-
-def _could_serve(objects: Objects, keys: KeyFolder, version: str) -> bool:
-    try:
-        versions.verify(objects, keys, version)
-    except (ObjectMissing, ManifestMismatch, SignatureInvalid):
-        return False
-    return bool(states.read(objects, version)["state"] != "quarantined")
-
-
-def _require_persons(request: Request, principal: str | None) -> None:
-    if not request.operator:
-        raise RequestRefused("a force-promote needs an operator")
-    if not request.request_id:
-        raise RequestRefused("a force-promote needs a request id")
-    if principal is not None and principal != request.operator:
-        raise RequestRefused(f"operator {request.operator!r} is not the authenticated {principal!r}")
-    if request.approver is not None and request.approver.strip().lower() in ("", request.operator.lower()):
-        raise RequestRefused(f"the approver is a second person, found {request.approver!r}")
-
-
-def _require_reason(reason: str, policy: Force) -> None:
-    if not policy.reason_min_chars <= len(reason) <= policy.reason_max_chars:
-        raise RequestRefused(
-            f"a reason has {policy.reason_min_chars} to {policy.reason_max_chars} characters, found {len(reason)}"
-        )
-    words = re.findall(r"\w+", reason.lower())
-    if not set(words) - set(policy.boilerplate) or len(set("".join(words))) < 4:
-        raise RequestRefused(f"{reason!r} is no reason: say what happened")
-
-
-def _require_version(request: Request, objects: Objects, keys: KeyFolder, smoke: Probe) -> Package:
-    """Exists, complete, not quarantined (or overridden by two), signed, hashed, and answers."""
-    try:
-        state = states.read(objects, request.version)["state"]
-        with versions.opened(objects, keys, request.version) as copy:
-            smoke(copy)
-    except PipelineError as error:
-        raise RequestRefused(f"{request.version} cannot serve: {type(error).__name__}: {error}") from error
-    if state == "incomplete":
-        raise RequestRefused(f"{request.version} is incomplete")
-    if state == "quarantined" and not (request.allow_quarantined and request.approver):
-        raise RequestRefused(f"{request.version} is quarantined: needs the explicit override and two persons")
-    return copy.package
-
-
-def _require_second_person(request: Request, settings: Settings) -> None:
-    if request.approver is None and needs_second_person(settings, request.version):
-        raise RequestRefused(f"{request.version} was never champion: a second person is needed first, as approver")
-
-
-def _replayed(request: Request, stored: decisions.StoredDecision) -> tuple[Decision, Receipt]:
+def _replayed(request: Request, stored: StoredDecision) -> tuple[Decision, Receipt]:
     decided = stored.decision
     if (decided.challenger_version, decided.operator) != (request.version, request.operator):
         raise RequestRefused(
@@ -255,13 +209,13 @@ def _already(objects: Objects, seen: Seen) -> tuple[Decision, Receipt]:
 def _decision(
     settings: Settings, objects: Objects, request: Request, package: Package, seen: Seen, now: datetime
 ) -> Decision:
-    policy, at = settings.promotion.force, now.isoformat()
+    at, last = now.isoformat(), last_verdict(objects, request.version)
     persons = [{"actor_ref": request.operator, "method": "force_request", "at": at}]
     if request.approver:
-        persons.append({"actor_ref": request.approver, "method": "named_approver", "at": at})
-    else:
-        due = (now + timedelta(hours=policy.confirm_hours)).isoformat()
-        persons.append({"actor_ref": "unknown", "method": "second_person_due", "at": due})
+        method = "signed_in_approver" if request.approver_signed_in else "named_approver"
+        persons.append({"actor_ref": request.approver, "method": method, "at": at})
+    if not (request.approver and request.approver_signed_in):
+        persons.append(second_person_due(settings.promotion.force, now))
     body = rows.verdict_body(
         request_id=request.request_id,
         manifest_sha256=package.sha256,
@@ -270,12 +224,12 @@ def _decision(
         approver=request.approver,
         approvals=persons,
         ticket=request.ticket,
-        gate_path=_path(),
+        gate_path=_path(last),
         fidelity=[
             {"task": t.name, "route": t.route, "verdict": t.fidelity, "kl": t.kl} for t in package.tasks.values()
         ],
         skipped_checks=SKIPPED,
-        basis_decision_id=states.read(objects, request.version)["last_decision_id"],
+        basis_decision_id=last.decision.decision_id if last else None,
         rollback_of=request.rollback_of,
         review_due=_next_committee(now).isoformat(),
         auto_promote=settings.promotion.auto_promote,
@@ -295,11 +249,22 @@ def _decision(
     )
 
 
-def _path() -> list[dict[str, str | None]]:
-    def step(name: str, outcome: str, code: str | None) -> dict[str, str | None]:
-        return {"step": name, "outcome": outcome, "code": code, "value": None, "limit": None}
+def last_verdict(objects: Objects, version: str) -> StoredDecision | None:
+    """The newest verdict about this version. A version's document names the decision that retired it instead."""
+    about = [stored for stored in decisions.listed(objects) if stored.decision.challenger_version == version]
+    return about[-1] if about else None
 
-    asked = [step("preflight", "passed", "VALID"), step("override", "decided", "FORCED")]
+
+def _path(last: StoredDecision | None) -> list[dict[str, str | None]]:
+    def step(name: str, outcome: str, code: str | None, value: str | None = None) -> dict[str, str | None]:
+        return {"step": name, "outcome": outcome, "code": code, "value": value, "limit": None}
+
+    verdict = (last.decision.reason_code, last.decision.decision) if last else ("NEVER_JUDGED", None)
+    asked = [
+        step("preflight", "passed", "VALID"),
+        step("override", "decided", "FORCED"),
+        step("last_verdict", "noted", *verdict),
+    ]
     rest: Sequence[str] = ("champion", "champion_loads", *SKIPPED)
     return [*asked, *(step(name, "skipped", None) for name in rest)]
 
@@ -310,26 +275,3 @@ def _next_committee(now: datetime) -> datetime:
     days = (FRIDAY - local.weekday()) % 7
     meeting = datetime.combine(local.date() + timedelta(days=days), COMMITTEE, tzinfo=SEOUL)
     return meeting if meeting > local else meeting + timedelta(days=7)
-
-
-def _warn_if_many(objects: Objects, policy: Force, now: datetime) -> None:
-    since = now - timedelta(hours=24)
-    forced = [s for s in decisions.listed(objects) if s.decision.decision == "force_promote"]
-    recent = [s for s in forced if datetime.fromisoformat(s.recorded_at) >= since]
-    if len(recent) >= policy.many_per_day:
-        log.critical("page the risk owner: %d force-promotes in 24 h", len(recent) + 1)
-
-
-def _record_refusal(settings: Settings, request: Request, why: str) -> None:
-    rows.operation(
-        settings,
-        "force_promote_refused",
-        f"force_promote_refused:{request.decision_id}",
-        object_type="version",
-        object_id=request.version or "none",
-        reason=why,
-        action_id=request.decision_id,
-        actor=("human", request.operator or "unknown"),
-        severity="minor",
-        details=asdict(request),
-    )

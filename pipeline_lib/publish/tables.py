@@ -51,7 +51,7 @@ CREATE TABLE idempotency (key TEXT PRIMARY KEY, request_digest TEXT NOT NULL, re
 
 def export(ctx: RunContext) -> None:
     """Refresh the feature rows unless those there are newer or already these; create the state if it is missing."""
-    _create_state(ctx)
+    create_state(ctx)
     made_from = _made_from(ctx)
     there = _meta(ctx, _key(ctx, "feature_rows"))
     if there.get("made_from") == made_from:
@@ -176,7 +176,8 @@ def _shorts(ctx: RunContext) -> list[str]:
     return [product.short for product in ctx.settings.source.products]
 
 
-def _create_state(ctx: RunContext) -> None:
+def create_state(ctx: RunContext) -> None:
+    """The tables of oversight, empty; kept when they are there."""
     key = _key(ctx, "state")
     if ctx.objects.exists(key):
         return

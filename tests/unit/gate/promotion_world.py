@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sqlite3
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -19,6 +21,7 @@ from pipeline_lib.gate import decide, force, signoff
 from pipeline_lib.gate.ladder import Hook
 from pipeline_lib.keys import KeyFolder
 from pipeline_lib.publish import release as releases
+from pipeline_lib.publish.tables import create_state
 from pipeline_lib.publish.targets.local_target import LocalTarget
 from pipeline_lib.records import Decision, Receipt
 from pipeline_lib.registry import decisions, pointer, states, versions
@@ -89,6 +92,7 @@ class World:
             out.facts |= {"version": manifest["version"], "manifest_sha256": registered.sha256}
 
         sources = {"package": registered.sha256}
+        create_state(self.ctx)
         self.ctx.produce("labels", lambda out: truth(self.positives).write_parquet(out.path("label_table.parquet")))
         return self.ctx.produce("package", make, sources=sources)
 
@@ -166,8 +170,23 @@ class World:
             step["at"] = (datetime.fromisoformat(step["at"]) - timedelta(hours=hours)).isoformat()
         objects.put(key, canonical_bytes(document))
 
+    def retired_since(self, version: str, hours: float) -> None:
+        """Pretend that the whole reign of the version lay so much earlier."""
+        objects, key = self.ctx.objects, f"registry/state/{version}.json"
+        document = json.loads(objects.get(key))
+        for step in document["history"]:
+            step["at"] = (datetime.fromisoformat(step["at"]) - timedelta(hours=hours)).isoformat()
+        objects.put(key, canonical_bytes(document))
+
     def stored(self, decision_id: str) -> decisions.StoredDecision:
         return decisions.get(self.ctx.objects, decision_id)
+
+    def switch(self, scope: str, on: bool = True) -> None:
+        """Fire or clear a kill switch, as oversight does."""
+        path = self.ctx.objects.local_path("serving/synthetic/state.sqlite")
+        with closing(sqlite3.connect(path)) as database, database:
+            row = (f"ks-{scope}", scope, "*", "rules", int(on), 1)
+            database.execute("INSERT OR REPLACE INTO kill_switch VALUES (?, ?, ?, ?, ?, ?)", row)
 
     def with_policy(self, **promotion: Any) -> World:
         """The same place under another policy."""

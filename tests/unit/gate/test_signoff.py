@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline_lib.errors import RequestRefused
+from pipeline_lib.gate import question as questions
 from pipeline_lib.gate import signoff
 from pipeline_lib.publish import release as releases
 from tests.unit.gate.promotion_world import WEAK, Tweaks, World, later
@@ -129,3 +130,45 @@ def test_an_answer_just_in_time_counts(waiting: tuple[World, str, str]) -> None:
     world, _, decision_id = waiting
     hours = world.settings.schedules.signoff_hours
     assert world.approve(decision_id, now=later(hours=hours - 0.1)).decision == "promote"
+
+
+def test_nothing_is_approved_while_serving_is_stopped_for_everybody(waiting: tuple[World, str, str]) -> None:
+    world, version, decision_id = waiting
+    world.switch("global")
+    with pytest.raises(RequestRefused, match="kill switch ks-global is on"):
+        world.approve(decision_id)
+    assert world.state(version) == "pending_approval"
+    world.switch("global", on=False)
+    world.switch("task")
+    assert world.approve(decision_id).decision == "promote"
+
+
+def test_switches_that_cannot_be_read_count_as_on(waiting: tuple[World, str, str]) -> None:
+    world, _, decision_id = waiting
+    world.ctx.objects.local_path("serving/synthetic/state.sqlite").unlink()
+    with pytest.raises(RequestRefused, match="kill switches cannot be read"):
+        world.approve(decision_id)
+    assert signoff.conclude(world.settings, decision_id, "Reject", "risk.officer", "").decision == "reject"
+
+
+def test_who_answered_when_and_why_is_in_the_entry(waiting: tuple[World, str, str]) -> None:
+    world, _, decision_id = waiting
+    moment = later(hours=3)
+    world.approve(decision_id, now=moment)
+    row = world.rows("promotion_decision")[-1].payload
+    answer = {"actor_ref": "risk.officer", "method": f"approval-{decision_id}", "at": moment.isoformat()}
+    assert row["approvals"][-1] == answer
+    assert (row["operator"], row["trigger"], row["basis_decision_id"]) == ("risk.officer", "manual", decision_id)
+    assert row["reason"] == "APPROVED: Comparison and fidelity reviewed"
+
+
+def test_the_question_says_until_when_how_and_who_may_not(world: World, tmp_path: Path) -> None:
+    world.bootstrap(tmp_path)
+    _, decision_id = world.await_approval(tmp_path, started_by="data.engineer")
+    text = signoff.open_approval(world.settings, decision_id)
+    assert "in Seoul**; no answer is a rejection." in text
+    assert "10 characters or more. data.engineer started this run and may not approve it." in text
+    (question,) = questions.open_ones(world.ctx.objects)
+    assert question["decision_id"] == decision_id
+    with pytest.raises(RequestRefused, match="four eyes: data.engineer"):
+        world.approve(decision_id, responder="data.engineer")
