@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from pipeline_lib.gate import metrics
-from pipeline_lib.gate.metrics import Floats, Ints
+from pipeline_lib.gate.metrics import ABSENT, Floats, Measured
 
 METRIC_OF = {"binary": "auc", "multiclass": "f1_macro", "regression": "nmae"}
 """Kind of task -> its metric."""
@@ -22,14 +22,9 @@ class TaskShape:
     classes: int
     """Length of the fixed class list; 0 unless multiclass."""
 
-
-@dataclass(frozen=True)
-class Measured:
-    """``value`` None: the model gave no output for the task; NaN: it gave one that admits no metric."""
-
-    value: float | None
-    influence: Floats | None
-    """What each row adds to the metric, (N,)."""
+    @property
+    def metric(self) -> str:
+        return METRIC_OF[self.kind]
 
 
 def measure(outputs: pl.DataFrame, labels: pl.DataFrame, shapes: Mapping[str, TaskShape]) -> dict[str, Measured]:
@@ -39,25 +34,18 @@ def measure(outputs: pl.DataFrame, labels: pl.DataFrame, shapes: Mapping[str, Ta
 
 def _one(outputs: pl.DataFrame, labels: pl.DataFrame, task: str, shape: TaskShape) -> Measured:
     names = [f"s_{task}_{k}" for k in range(shape.classes)] if shape.kind == "multiclass" else [f"s_{task}"]
-    if not set(names) <= set(outputs.columns) or task not in labels.columns:
-        return Measured(None, None)
+    if not names or not set(names) <= set(outputs.columns) or task not in labels.columns:
+        return ABSENT
     scores = outputs.select(names).cast(pl.Float64).fill_null(np.nan).to_numpy()  # (N, K) or (N, 1)
     if shape.kind == "multiclass":
-        return _multiclass(labels[task].fill_null(-1).cast(pl.Int64).to_numpy(), scores, shape.classes)
-    truth = labels[task].cast(pl.Float64).fill_null(np.nan).to_numpy()
-    if shape.kind == "binary":
-        return _measured(metrics.auc(truth, scores[:, 0]), lambda: metrics.auc_influence(truth, scores[:, 0]))
-    return _measured(metrics.nmae(truth, scores[:, 0]), lambda: metrics.nmae_influence(truth, scores[:, 0]))
+        truth = labels[task].fill_null(-1).cast(pl.Int64).to_numpy()
+        return metrics.macro_f1(truth, _chosen(scores), shape.classes)
+    known = labels[task].cast(pl.Float64).fill_null(np.nan).to_numpy()
+    one = metrics.auc if shape.kind == "binary" else metrics.nmae
+    return one(known, scores[:, 0])
 
 
-def _multiclass(truth: Ints, scores: Floats, classes: int) -> Measured:
+def _chosen(scores: Floats) -> metrics.Ints:
+    """The highest class of every row, (N, K) -> (N,); -1 where a score is not finite."""
     finite = np.isfinite(scores).all(axis=1)
-    chosen = np.where(finite, np.nan_to_num(scores).argmax(axis=1), -1)
-    if truth.max(initial=-1) >= classes:
-        return Measured(float("nan"), None)
-    value = metrics.macro_f1(truth, chosen, classes)
-    return _measured(value, lambda: metrics.macro_f1_influence(truth, chosen, classes))
-
-
-def _measured(value: float, influence: object) -> Measured:
-    return Measured(value, influence() if np.isfinite(value) and callable(influence) else None)
+    return np.where(finite, np.where(np.isfinite(scores), scores, 0.0).argmax(axis=1), -1)

@@ -1,10 +1,13 @@
-"""Metrics of one task on the gate's rows: AUC, macro-F1, NMAE. Plain functions of arrays.
+"""Metrics of one task on the gate's rows, AUC, macro-F1 and NMAE, each with what every row adds to it.
 
-N rows of the bundle, n labelled ones, K classes. A label is NaN (or -1 for a class) where it is not known. A
-metric that cannot be computed is NaN; the gate rejects it, and never replaces it.
+N rows of the bundle, K classes. A label is NaN (or -1 for a class) where it is not known. A metric that cannot be
+computed is NaN and has no influences; the gate rejects it, and never replaces it. An influence is the first-order
+change of the metric when a row weighs more: they sum to 0, and sqrt(sum of squares) / N is the standard error.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -13,84 +16,81 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 
-def auc(labels: Floats, scores: Floats) -> float:
-    """Area under the ROC curve; ties count half. NaN without both classes or with a score that is not finite."""
-    above, below = _placements(labels, scores)
-    return float(above.mean()) if len(above) and len(below) else float("nan")
+@dataclass(frozen=True)
+class Measured:
+    """``value`` None: the model gave no output for the task; NaN: it gave one that admits no metric."""
+
+    value: float | None
+    influence: Floats | None
+    """What each row adds to the metric, (N,): 0 where unlabelled."""
 
 
-def auc_influence(labels: Floats, scores: Floats) -> Floats:
-    """How much each row moves the AUC, (N,): 0 where unlabelled; sums to 0.
+UNDEFINED = Measured(float("nan"), None)
+ABSENT = Measured(None, None)
+
+
+def auc(labels: Floats, scores: Floats) -> Measured:
+    """Area under the ROC curve; ties count half. Undefined without both classes or with a score that is not finite.
 
     Source: promotion.md 6.4, after DeLong et al. 1988: placement of a positive row = share of negatives scored
     below it, of a negative row = share of positives above it.
     """
-    above, below = _placements(labels, scores)
+    known = (labels == 0) | (labels == 1)
+    positive, found = labels[known] == 1, scores[known]
+    m, n = int(positive.sum()), int((~positive).sum())
+    if not (m and n and np.isfinite(found).all()):
+        return UNDEFINED
+    placement = _placements(positive, found, m, n)
+    value = float(placement[positive].mean())
     influence = np.zeros(len(labels))
-    if not len(above) or not len(below):
-        return np.full(len(labels), np.nan)
-    value = above.mean()
-    influence[labels == 1] = len(labels) / len(above) * (above - value)
-    influence[labels == 0] = len(labels) / len(below) * (below - value)
-    return influence
+    influence[known] = len(labels) / np.where(positive, m, n) * (placement - value)
+    return Measured(value, influence)
 
 
-def macro_f1(labels: Ints, predicted: Ints, classes: int) -> float:
-    """Mean F1 over a fixed class list; a class that is neither labelled nor predicted counts 0."""
-    known = labels >= 0
-    if not known.any() or (predicted[known] < 0).any():
-        return float("nan")
-    return float(_f1(*_counts(labels[known], predicted[known], classes)).mean())
+def macro_f1(labels: Ints, predicted: Ints, classes: int) -> Measured:
+    """Mean F1 over a fixed class list; a class that is neither labelled nor predicted counts 0.
 
-
-def macro_f1_influence(labels: Ints, predicted: Ints, classes: int) -> Floats:
-    """How much each row moves macro-F1, (N,). Source: promotion.md 6.4, harm tests."""
+    Source: promotion.md 6.4, harm tests: the row's influence is N / K times 2 / (S_y + P_y) where it is right, minus
+    F1 / (S + P) of its label's class and of its predicted class; S labels, P predictions of a class.
+    """
     known = labels >= 0
     y, c = labels[known], predicted[known]
-    hits, label_counts, predicted_counts = _counts(y, c, classes)
-    f1, size = _f1(hits, label_counts, predicted_counts), np.maximum(label_counts + predicted_counts, 1)
-    row = np.where(y == c, 2 / size[y], 0.0) - f1[y] / size[y] - f1[c] / size[c]
-    influence = np.zeros(len(labels))
-    influence[known] = len(labels) / classes * row
-    return influence
-
-
-def nmae(labels: Floats, values: Floats) -> float:
-    """Mean absolute error in standard deviations of the label; NaN when the label is constant or not known."""
-    known = ~np.isnan(labels)
-    spread = float(np.std(labels[known])) if known.any() else 0.0
-    return float(np.abs(values[known] - labels[known]).mean() / spread) if spread > 0 else float("nan")
-
-
-def nmae_influence(labels: Floats, values: Floats) -> Floats:
-    """How much each row moves the NMAE, (N,): its absolute error against the mean error."""
-    known = ~np.isnan(labels)
-    influence = np.zeros(len(labels))
-    errors = np.abs(values[known] - labels[known]) / np.std(labels[known])
-    influence[known] = len(labels) / known.sum() * (errors - errors.mean())
-    return influence
-
-
-def _placements(labels: Floats, scores: Floats) -> tuple[Floats, Floats]:
-    """Placement values of the positive and of the negative rows."""
-    positives, negatives = scores[labels == 1], scores[labels == 0]
-    if not (np.isfinite(positives).all() and np.isfinite(negatives).all()):
-        return np.empty(0), np.empty(0)
-    if not len(positives) or not len(negatives):
-        return positives, negatives
-    return _share_below(positives, negatives), 1 - _share_below(negatives, positives)
-
-
-def _share_below(values: Floats, others: Floats) -> Floats:
-    ordered = np.sort(others)
-    strictly, with_ties = np.searchsorted(ordered, values, "left"), np.searchsorted(ordered, values, "right")
-    return np.asarray((strictly + with_ties) / (2 * len(others)), dtype=np.float64)
-
-
-def _counts(y: Ints, c: Ints, classes: int) -> tuple[Ints, Ints, Ints]:
+    if not len(y) or (c < 0).any() or max(y.max(), c.max()) >= classes:
+        return UNDEFINED
     hits = np.bincount(y[y == c], minlength=classes)
-    return hits, np.bincount(y, minlength=classes), np.bincount(c, minlength=classes)
+    size = np.maximum(np.bincount(y, minlength=classes) + np.bincount(c, minlength=classes), 1)
+    f1 = 2 * hits / size
+    influence = np.zeros(len(labels))
+    influence[known] = len(labels) / classes * (np.where(y == c, 2 / size[y], 0.0) - f1[y] / size[y] - f1[c] / size[c])
+    return Measured(float(f1.mean()), influence)
 
 
-def _f1(hits: Ints, label_counts: Ints, predicted_counts: Ints) -> Floats:
-    return np.asarray(2 * hits / np.maximum(label_counts + predicted_counts, 1), dtype=np.float64)
+def nmae(labels: Floats, values: Floats) -> Measured:
+    """Mean absolute error in standard deviations of the label. Undefined when the label is constant or not known.
+
+    The deviation is a property of the rows, the same for both models: a row's influence is its own error's.
+    """
+    known = ~np.isnan(labels)
+    y, found = labels[known], values[known]
+    spread = float(np.std(y)) if len(y) else 0.0
+    if not (spread > 0 and np.isfinite(found).all()):
+        return UNDEFINED
+    errors = np.abs(found - y) / spread
+    value = float(errors.mean())
+    influence = np.zeros(len(labels))
+    influence[known] = len(labels) / len(y) * (errors - value)
+    return Measured(value, influence)
+
+
+def _placements(positive: npt.NDArray[np.bool_], scores: Floats, m: int, n: int) -> Floats:
+    """Placement value of every row from one sort: rows of equal score form a group and share theirs by class."""
+    order = np.argsort(scores, kind="stable")
+    ordered = scores[order]
+    group = np.concatenate(([0], np.cumsum(ordered[1:] != ordered[:-1])))
+    positives = np.bincount(group, weights=positive[order])
+    negatives = np.bincount(group) - positives
+    below = (np.cumsum(negatives) - negatives / 2) / n  # of a positive: negatives below, ties half
+    above = 1 - (np.cumsum(positives) - positives / 2) / m  # of a negative: positives above, ties half
+    placement = np.empty(len(scores))
+    placement[order] = np.where(positive[order], below[group], above[group])
+    return placement

@@ -1,63 +1,166 @@
-"""A verdict as a person reads it: the table of the approval form. Deterministic, no clock."""
+"""A verdict as a person reads it: the table of the approval form. Deterministic, no clock, nothing computed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 from pipeline_lib.records import Decision
 
+Body = Mapping[str, Any]
+_REAL = re.compile(r"-?\d+(\.\d+)?")
 
-def comparison_markdown(decision: Decision) -> str:
-    """Verdict, path, comparison, significance and fidelity as Markdown."""
-    parts = [_head(decision), _comparison(decision.body), _significance(decision.body), _fidelity(decision.body)]
-    parts.append(_path(decision.body))
+
+def comparison_markdown(decision: Decision, why_dry: str | None = None) -> str:
+    """Verdict, comparison, tests, fidelity, drift, logged traffic and path as Markdown.
+
+    Args:
+        why_dry: why this is a dry run, None when it is none.
+    """
+    body = decision.body
+    parts = [
+        _head(decision, why_dry),
+        _comparison(body),
+        _tests(body),
+        _left_out(body),
+        _fidelity(body),
+        _drift(body),
+        _counterfactual(body),
+        _hooks(body),
+        _path(body),
+    ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _head(decision: Decision) -> str:
+def _head(decision: Decision, why_dry: str | None) -> str:
     lines = [
         f"**{decision.challenger_version}** against **{decision.champion_version or 'no champion'}**: "
         f"`{decision.decision}`",
-        "",
         decision.reason,
     ]
     significance = decision.body.get("significance") or {}
+    if why_dry:
+        lines.append(f"**Dry run**, without effect: {why_dry}.")
     if significance.get("underpowered"):
-        lines += ["", f"**Underpowered**: only {significance['rows']} customers were compared."]
-    return "\n".join(lines)
+        lines.append(f"**Underpowered**: only {significance['n']} customers were compared.")
+    return "\n\n".join(lines)
 
 
-def _comparison(body: Mapping[str, Any]) -> str:
+def _comparison(body: Body) -> str:
     rows = body.get("comparison") or []
-    if not rows:
-        return ""
     cells = [
-        [r["metric"], r["champion"], r["challenger"], r["delta"], r["relative"], r["limit"], _mark(r["pass"])]
+        [
+            r["metric"],
+            *(_real(r[name]) for name in ("champion", "challenger", "delta")),
+            "unknown" if r["low"] is None else f"{_real(r['low'])} to {_real(r['high'])}",
+            _percent(r["relative"]),
+            _percent(r["limit"]),
+            "yes" if r["pass"] else "**no**",
+            r["why"],
+        ]
         for r in rows
     ]
-    return _table(["metric", "champion", "challenger", "delta", "relative gain", "limit", "within"], cells)
+    head = ["metric", "champion", "challenger", "delta", "95 % interval", "relative gain", "limit", "within", "why"]
+    return _table(head, cells) if rows else ""
 
 
-def _significance(body: Mapping[str, Any]) -> str:
+def _tests(body: Body) -> str:
     found = body.get("significance") or {}
     if found.get("p") is None:
         return ""
-    return (
-        f"Primary test ({found['test']}): delta {_cell(found['delta'])}, SE {_cell(found['se'])}, "
-        f"p = {_cell(found['p'])} on {found['n']} customers; detectable difference {_cell(found['detectable'])}."
+    count = found.get("tests_this_year")
+    said = (
+        f"Primary test ({found['test']}, one-sided, alpha {_plain(found['alpha'])}): delta {_real(found['delta'])}, "
+        f"SE {_real(found['se'])}, z = {_plain(found['z'], 3)}, p = {_plain(found['p'], 6)} on {found['n']} customers. "
+        f"A true gain of {_real(found['detectable'])} ({_percent(found['detectable_relative'])}) would be found in "
+        f"{_percent(found['power'], 0)} of cases."
     )
+    if count is not None:
+        said += f" Primary test number {count} of this year."
+    return f"{said}\n\n{_harm(found['harm'])}"
 
 
-def _fidelity(body: Mapping[str, Any]) -> str:
+def _harm(guards: Sequence[Mapping[str, Any]]) -> str:
+    cells = [
+        [g["task"], _real(g["delta"]), _real(g["se"]), _plain(g["z"], 3), _plain(g["p"], 6), _plain(g["p_adjusted"], 6)]
+        for g in guards
+    ]
+    head = ["harm test", "worse by", "SE", "z", "p", "p adjusted (Holm)"]
+    return _table(head, cells) if cells else ""
+
+
+def _left_out(body: Body) -> str:
+    """Tasks that were not compared, and why."""
+    reasons = {
+        "unpowered": "too little truth in these rows",
+        "coverage_gain": "no model in the champion",
+        "coverage_regression": "a model in the champion, rules now",
+        "contract_changed": "type or classes differ",
+        "by_rules": "answered by rules",
+        "missing": "not in the package",
+        "extra": "not a task of the policy, not served",
+    }
+    sets = body.get("task_sets") or {}
+    said = [f"{', '.join(sets[name])} ({why})" for name, why in reasons.items() if sets.get(name)]
+    return f"Not compared: {'; '.join(said)}." if said else ""
+
+
+def _fidelity(body: Body) -> str:
     rows = body.get("fidelity") or []
-    cells = [[r["task"], r["route"], r["verdict"], r["kl"], r["floor"]] for r in rows]
-    return _table(["task", "route", "fidelity", "KL", "floor"], cells) if rows else ""
+    cells = [
+        [
+            r["task"],
+            r["route"],
+            r["verdict"],
+            _real(r["kl"]),
+            _plain(r["floor"]),
+            "; ".join(
+                f"{m['criterion']} {_plain(m['value'], 4)}, needs {m['sense']} {_plain(m['limit'], 4)}"
+                for m in r.get("failing") or []
+            )
+            or "-",
+        ]
+        for r in rows
+    ]
+    return _table(["task", "route", "fidelity", "KL", "floor", "missed"], cells) if rows else ""
 
 
-def _path(body: Mapping[str, Any]) -> str:
-    steps = [[s["step"], s["outcome"], s["code"]] for s in body.get("gate_path") or []]
+def _drift(body: Body) -> str:
+    found = body.get("drift")
+    if not found:
+        return ""
+    if found.get("why"):
+        return f"Drift against the champion: unknown, {found['why']}."
+    alerts = found.get("alerts") or []
+    said = "\n".join(f"- {_words(alert)}" for alert in alerts) if alerts else "no alerts."
+    anchor = "" if found.get("anchor") else "\n\nDrift against the anchor: unknown, there is none."
+    return f"Drift against the champion: {chr(10) if alerts else ''}{said}{anchor}"
+
+
+def _counterfactual(body: Body) -> str:
+    found = body.get("counterfactual")
+    if not found:
+        return ""
+    mode = f" (mode {found['mode']})" if found.get("mode") else ""
+    reason = f": {found['reason']}" if found.get("reason") else ""
+    return f"On logged traffic{mode}: **{found['verdict']}**{reason}."
+
+
+def _hooks(body: Body) -> str:
+    cells = [[row["hook"], row["outcome"], row["code"], row["reason"]] for row in body.get("hooks") or []]
+    return _table(["hook", "outcome", "code", "reason"], cells) if cells else ""
+
+
+def _path(body: Body) -> str:
+    steps = [[s["step"], s["outcome"], s["code"] or "-"] for s in body.get("gate_path") or []]
     return _table(["step", "outcome", "code"], steps) if steps else ""
+
+
+def _words(alert: Any) -> str:
+    """An alert as it is, or its parts one after another."""
+    return ", ".join(f"{name} {_plain(value)}" for name, value in alert.items()) if isinstance(alert, dict) else alert
 
 
 def _table(head: list[str], rows: list[list[Any]]) -> str:
@@ -66,8 +169,22 @@ def _table(head: list[str], rows: list[list[Any]]) -> str:
 
 
 def _cell(value: Any) -> str:
-    return "unknown" if value is None else str(value).replace("|", "\\|")
+    return "unknown" if value is None else str(value).replace("|", "\\|").replace("\n", " ")
 
 
-def _mark(passed: bool) -> str:
-    return "yes" if passed else "**no**"
+def _real(text: str | None) -> str:
+    return "unknown" if text is None else f"{Decimal(text):.6f}"
+
+
+def _percent(text: str | None, places: int = 2) -> str:
+    return "unknown" if text is None else f"{Decimal(text):.{places}%}"
+
+
+def _plain(value: Any, places: int | None = None) -> str:
+    """A recorded real without trailing zeros, or cut to so many places; anything else as it is."""
+    if value is None:
+        return "unknown"
+    if not _REAL.fullmatch(str(value)):
+        return str(value)
+    number = Decimal(str(value))
+    return f"{number:.{places}f}" if places is not None else f"{number.normalize():f}"

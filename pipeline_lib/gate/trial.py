@@ -6,9 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from pipeline_lib.errors import GateCannotJudge, ManifestMismatch, ObjectMissing, PipelineError, SignatureInvalid
-from pipeline_lib.gate import compare, evidence, ladder, significance
-from pipeline_lib.gate.measure import LOWER_IS_BETTER, METRIC_OF, Measured, TaskShape, measure
+from pipeline_lib.gate import compare, evidence, floor, ladder, sets, significance
+from pipeline_lib.gate.hooks import Hook, ask, weigh
+from pipeline_lib.gate.limits import Limits
+from pipeline_lib.gate.measure import METRIC_OF, TaskShape, measure
+from pipeline_lib.gate.metrics import Floats, Measured
+from pipeline_lib.gate.sets import TaskSets
+from pipeline_lib.gate.table import metric_name
 from pipeline_lib.keys import KeyFolder
 from pipeline_lib.objects import Objects
 from pipeline_lib.registry import versions
@@ -16,8 +23,6 @@ from pipeline_lib.registry.package import Package, PackagedTask
 from pipeline_lib.registry.pointer import Seen
 from pipeline_lib.registry.smoke import Probe
 from pipeline_lib.settings.promotion import Promotion
-
-Measures = Mapping[str, Measured]
 
 
 @dataclass(frozen=True)
@@ -34,33 +39,33 @@ class Trial:
     state: str
     seen: Seen
     bundle: evidence.Bundle
-    hooks: Sequence[ladder.Hook]
+    """Sealed: opened by the competition alone."""
+    hooks: Sequence[Hook]
     smoke: Probe
     found: dict[str, Any] = field(default_factory=dict)
     """Columns of the verdict's row, filled by the steps that were reached."""
 
     def questions(self) -> list[ladder.Question]:
-        """The ladder of section 4. Forcing is another function; here step 1 says that nobody forces."""
+        """The ladder of section 4."""
         return [
             ("preflight", lambda: ladder.preflight(self.package, self.why_not, self.state)),
-            ("override", lambda: ladder.Answer("NOT_FORCED", "the run asks for a verdict")),
+            ("override", ladder.not_forced),
             ("champion", self._champion_known),
             ("champion_loads", self._champion_loads),
-            ("fidelity", self._fidelity),
+            ("fidelity", lambda: floor.ask(self.fidelity, list(self.kinds))),
             ("competition", self._competition),
             ("hooks", self._hooks),
             ("posture", lambda: ladder.posture(self.policy.auto_promote, self.found["passed"])),
         ]
 
     @property
+    def fidelity(self) -> tuple[floor.TaskFidelity, ...]:
+        return floor.of_package(self.package, self.policy.max_kl)
+
+    @property
     def challenger(self) -> Package:
         assert self.package is not None, "preflight decides when there is no package"
         return self.package
-
-    @property
-    def champion_tasks(self) -> Mapping[str, PackagedTask]:
-        champion: Package = self.found["champion"]
-        return champion.tasks
 
     def _champion_known(self) -> ladder.Answer:
         if self.seen.version is not None:
@@ -71,8 +76,10 @@ class Trial:
                 failure = None
             except PipelineError as error:
                 failure = f"{type(error).__name__}: {error}"
-        signoff = self.policy.bootstrap_requires_signoff
-        return ladder.bootstrap(self.challenger, list(self.kinds), failure, signoff)
+        layers = {task.name: task.layer for task in self.challenger.tasks.values()}
+        failed = {t.task: f"{t}, now layer {layers[t.task]}" for t in self.fidelity if t.diverges}
+        needs_signoff = self.policy.bootstrap_requires_signoff
+        return ladder.bootstrap(self.challenger, list(self.kinds), failure, needs_signoff, failed)
 
     def _champion_loads(self) -> ladder.Answer:
         assert self.seen.pointer is not None, "the step before decides when there is no champion"
@@ -84,63 +91,81 @@ class Trial:
         self.found["champion"] = champion
         return ladder.Answer("CHAMPION_LOADS", f"{champion.version} verifies", value=champion.sha256)
 
-    def _fidelity(self) -> ladder.Answer:
-        return ladder.fidelity(self.challenger, list(self.kinds), self.policy.max_kl)
-
     def _competition(self) -> ladder.Answer:
-        if self.bundle.champion is None:
+        """Step 4. Up to here nobody has read a score."""
+        if not self.bundle.has_champion:
             return ladder.reject("CHAMPION_UNSCORABLE", f"the bundle has no outputs of {self.seen.version}")
         evidence.require_size(self.bundle, self.policy.min_gate_rows)
-        sets = self._task_sets()
-        found = judge(self.bundle, sets, self.kinds, self.challenger.tasks, limits_of(self.policy))
-        weak = self.bundle.rows < self.policy.powered_gate_rows
-        self.found["task_sets"] = {name: list(value) for name, value in vars(sets).items()}
-        self.found["comparison"] = [row.to_dict() for row in found.comparison]
-        self.found["significance"] = {**found.significance, "rows": self.bundle.rows, "underpowered": weak}
-        self.found["passed"] = found.reason + ("; underpowered: a development bundle" if weak else "")
-        return ladder.competition(found)
+        tables, limits, champion = self.bundle.open(), Limits.of(self.policy), self.found["champion"]
+        weak = powered(tables, self.kinds, limits)
+        compared = sets.task_sets(list(self.kinds), champion.tasks, self.challenger.tasks, weak)
+        shapes = shapes_of(self.challenger.tasks, compared)
+        found = judge(tables, compared, shapes, limits)
+        self._keep(found, compared, shapes)
+        return answer(found, limits)
 
-    def _task_sets(self) -> compare.TaskSets:
-        weak = evidence.unpowered(self.bundle, self.kinds, self.policy.min_positives)
-        strong = [task for task, kind in self.kinds.items() if kind == "binary" and task not in weak]
-        if len(strong) < self.policy.min_powered_tasks:
-            raise GateCannotJudge(
-                "BUNDLE_TOO_SMALL",
-                f"{len(strong)} binary tasks have {self.policy.min_positives} rows of each class "
-                f"({', '.join(strong) or 'none'}), min_powered_tasks is {self.policy.min_powered_tasks}",
-            )
-        return compare.task_sets(list(self.kinds), self.champion_tasks, self.challenger.tasks, weak)
+    def _keep(self, found: compare.Competition, compared: TaskSets, shapes: Mapping[str, TaskShape]) -> None:
+        self.found.update(columns_of(found, compared, shapes))
+        self.found["passed"] = passed(found)
 
     def _hooks(self) -> ladder.Answer:
-        answer, self.found["hooks"] = ladder.hooks(self.hooks, self.version)
-        return answer
+        asked = ask(self.hooks, self.version, self.policy.hook_timeout_s)
+        self.found["hooks"] = [one.to_dict() for one in asked]
+        return weigh(asked)
+
+
+def powered(tables: evidence.Tables, kinds: Mapping[str, str], limits: Limits) -> tuple[str, ...]:
+    """Tasks too weak to compare; raises GateCannotJudge BUNDLE_TOO_SMALL when too few binary ones are left."""
+    weak = evidence.unpowered(tables.labels, kinds, limits.min_positives)
+    strong = [task for task, kind in kinds.items() if kind == "binary" and task not in weak]
+    if len(strong) < limits.min_powered_tasks:
+        raise GateCannotJudge(
+            "BUNDLE_TOO_SMALL",
+            f"{len(strong)} binary tasks have {limits.min_positives} rows of each class "
+            f"({', '.join(strong) or 'none'}), min_powered_tasks is {limits.min_powered_tasks}",
+        )
+    return weak
+
+
+def shapes_of(tasks: Mapping[str, PackagedTask], compared: TaskSets) -> dict[str, TaskShape]:
+    """Kind and class list of every task that could be compared; both models have the same."""
+    known = (*compared.compared, *compared.unpowered)
+    return {task: TaskShape(tasks[task].kind, len(tasks[task].classes)) for task in compared.expected if task in known}
 
 
 def judge(
-    bundle: evidence.Bundle,
-    sets: compare.TaskSets,
-    kinds: Mapping[str, str],
-    tasks: Mapping[str, PackagedTask],
-    limits: compare.Limits,
+    tables: evidence.Tables, compared: TaskSets, shapes: Mapping[str, TaskShape], limits: Limits
 ) -> compare.Competition:
-    """Measure both models on the bundle and compare them: all a verdict's numbers, from the bundle alone."""
-    assert bundle.champion is not None, "asked only when there is a champion"
-    shapes = {task: TaskShape(kinds[task], len(tasks[task].classes)) for task in sets.compared}
-    old, new = (measure(outputs, bundle.labels, shapes) for outputs in (bundle.champion, bundle.challenger))
-    gain, harms = _tests(old, new, kinds, sets.compared)
+    """Measure both models on the rows and compare them: all a verdict's numbers, from the bundle alone."""
+    shapes = {task: shapes[task] for task in compared.compared}
+    old, new = (measure(outputs, tables.labels, shapes) for outputs in (tables.champion, tables.challenger))
+    differences = _differences(old, new)
+    kinds = {task: shape.kind for task, shape in shapes.items()}
+    customers = tables.customers
+    errors = {name: significance.standard_error(d, customers) for name, d in _by_metric(kinds, differences).items()}
     values = [{task: found.value for task, found in side.items()} for side in (old, new)]
-    return compare.compete(kinds, sets, values[0], values[1], gain, harms, limits)
+    return compare.compete(kinds, compared, values[0], values[1], errors, tables.rows, limits)
 
 
-def limits_of(policy: Promotion) -> compare.Limits:
-    return compare.Limits(
-        min_improvement=policy.min_improvement,
-        max_degradation=policy.max_degradation,
-        abs_tolerance=policy.abs_tolerance,
-        significance_level=policy.significance_level,
-        harm_test=policy.harm_test,
-        harm_loss=policy.harm_loss,
-    )
+def answer(found: compare.Competition, limits: Limits) -> ladder.Answer:
+    """Step 4 as the ladder hears it; the limits go with it, so that a verdict can be computed again from its row."""
+    primary = found.comparison[0].relative
+    return ladder.Answer(found.code, found.reason, None if found.passed else "reject", primary, limits.to_dict())
+
+
+def columns_of(found: compare.Competition, compared: TaskSets, shapes: Mapping[str, TaskShape]) -> dict[str, Any]:
+    """The columns of the verdict's row that the competition fills."""
+    listed = [{"task": task, "kind": shape.kind, "classes": shape.classes} for task, shape in shapes.items()]
+    return {
+        "task_sets": {**{name: list(value) for name, value in vars(compared).items()}, "shapes": listed},
+        "comparison": [row.to_dict() for row in found.comparison],
+        "significance": dict(found.significance),
+    }
+
+
+def passed(found: compare.Competition) -> str:
+    """The reason of whoever clears the ladder."""
+    return found.reason + ("; underpowered: a development bundle" if found.significance["underpowered"] else "")
 
 
 def verified(objects: Objects, keys: KeyFolder, version: str, sha256: str) -> tuple[Package | None, str]:
@@ -154,19 +179,21 @@ def verified(objects: Objects, keys: KeyFolder, version: str, sha256: str) -> tu
     return package, ""
 
 
-def _tests(
-    old: Measures, new: Measures, kinds: Mapping[str, str], compared: Sequence[str]
-) -> tuple[significance.OneSided | None, dict[str, significance.OneSided]]:
-    """Primary test over the binary tasks and one guard per task; a task that was not measured has none."""
-    measured = [task for task in compared if old[task].influence is not None and new[task].influence is not None]
-    differences = {task: new[task].influence - old[task].influence for task in measured}  # type: ignore[operator]
-    deltas = {task: new[task].value - old[task].value for task in measured}  # type: ignore[operator]
-    harms = {}
-    for task in measured:
-        sign = 1 if METRIC_OF[kinds[task]] in LOWER_IS_BETTER else -1
-        harms[task] = significance.harm(sign * deltas[task], sign * differences[task])
-    binary = [task for task in compared if kinds[task] == "binary"]
-    if not binary or not set(binary) <= set(measured):
-        return None, harms
-    delta = sum(deltas[task] for task in binary) / len(binary)
-    return significance.gain(delta, [differences[task] for task in binary]), harms
+def _differences(old: Mapping[str, Measured], new: Mapping[str, Measured]) -> dict[str, Floats]:
+    """Task -> challenger's minus champion's row influences, (N,); a task that was not measured has none."""
+    found = {}
+    for task, measured in new.items():
+        before = old[task].influence
+        if measured.influence is not None and before is not None:
+            found[task] = measured.influence - before
+    return found
+
+
+def _by_metric(kinds: Mapping[str, str], differences: Mapping[str, Floats]) -> dict[str, Floats]:
+    """Name of a metric -> what each row adds to its difference, (N,); tasks are averaged before anything is squared."""
+    found = {metric_name(kinds[task], task): difference for task, difference in differences.items()}
+    for kind, metric in METRIC_OF.items():
+        tasks = [task for task in kinds if kinds[task] == kind]
+        if tasks and set(tasks) <= differences.keys():
+            found[f"avg_{metric}"] = np.mean(np.stack([differences[task] for task in tasks]), axis=0)  # (T, N) -> (N,)
+    return found

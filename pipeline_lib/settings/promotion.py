@@ -67,6 +67,8 @@ class Promotion(Section):
     """Absolute worsening below which a relative loss does not count [metric units]. Source: promotion.md 6.3."""
     significance_level: float = Field(gt=0, lt=0.5)
     """Alpha of the one-sided primary test and of the adjusted harm tests. Source: promotion.md 6.4."""
+    power: float = Field(gt=0.5, lt=1)
+    """Probability with which the primary test finds the difference that a verdict calls detectable [unitless]."""
     harm_test: bool
     harm_loss: float = Field(ge=0)
     """Relative loss of one task above which significant harm rejects [unitless]. Source: promotion.md 6.4."""
@@ -90,6 +92,16 @@ class Promotion(Section):
     """Length of an approver's statement [characters]."""
     effect_window_minutes: int = Field(ge=1)
     """A recorded decision without effect is completed within this time and voided after it [min]."""
+    verdict_alarm_s: float = Field(gt=0)
+    """Judging that takes longer than this is logged as slow [s]."""
+    verdict_timeout_s: float = Field(gt=0)
+    """Judging that takes longer than this is an error, no verdict [s]."""
+    lock_ttl_s: int = Field(ge=10)
+    """Life of the promotion lock unless its holder renews it [s]. Source: promotion.md 12."""
+    keep_published: int = Field(ge=2)
+    """Former champions that stay published, so that going back is a shift of the alias. Source: promotion.md 2."""
+    orphan_hours: int = Field(ge=1)
+    """Age at which something published that nothing refers to is withdrawn [h]. Source: promotion.md 12."""
     hook_timeout_s: float = Field(gt=0)
     """Time a veto has to answer [s]; one that does not escalates to the human."""
     counterfactual: Counterfactual

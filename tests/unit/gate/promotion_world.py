@@ -18,7 +18,7 @@ import polars as pl
 from pipeline_lib.audit import session
 from pipeline_lib.canonical import canonical_bytes, with_decimals
 from pipeline_lib.gate import decide, force, signoff
-from pipeline_lib.gate.ladder import Hook
+from pipeline_lib.gate.hooks import Hook
 from pipeline_lib.keys import KeyFolder
 from pipeline_lib.publish import release as releases
 from pipeline_lib.publish.tables import create_state
@@ -109,7 +109,7 @@ class World:
         return self.ctx.produce("score", make, [self.ctx.read("package")], made_for)
 
     def judge(self, mode: decide.Mode = "evaluate", **options: Any) -> Mapping[str, Any]:
-        return decide.decide(self.ctx, mode, **options).facts
+        return decide.decide(self.ctx, mode, **{"promotable": True, **options}).facts
 
     def bootstrap(self, tmp: Path, tweaks: Tweaks | None = None) -> str:
         """A first champion, released."""

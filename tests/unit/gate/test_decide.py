@@ -9,11 +9,10 @@ import polars as pl
 import pytest
 
 from pipeline_lib.errors import GateCannotJudge
-from pipeline_lib.gate import compare, evidence, signoff
-from pipeline_lib.gate.decide import Mode
-from pipeline_lib.gate.trial import judge, limits_of
+from pipeline_lib.gate import evidence, signoff
+from pipeline_lib.gate.attempt import Mode
 from pipeline_lib.publish import release as releases
-from pipeline_lib.registry import rows, states, versions
+from pipeline_lib.registry import rows, states
 from tests.unit.gate.promotion_world import WEAK, Tweaks, World, later
 
 
@@ -65,23 +64,6 @@ def test_a_dry_run_and_a_real_run_of_one_date_are_two_verdicts(
     assert first["decision_id"] != second["decision_id"]
     assert world.judge(modes[0]) == first
     assert (len(world.rows("gate_dry_run")), len(world.rows("promotion_decision"))) == (1, 2)
-
-
-def test_a_verdict_can_be_computed_again_from_its_row_and_its_bundle(world: World, tmp_path: Path) -> None:
-    world.bootstrap(tmp_path)
-    for seed in range(4):
-        world.challenge(tmp_path, Tweaks(strength=WEAK + 0.1 * seed, seed=seed + 10))
-        row = world.stored(world.judge()["decision_id"]).decision.body
-        bundle = evidence.reopen(world.ctx.objects, row["bundle_digest"])
-        kinds = {name: task.kind for name, task in world.settings.tasks.tasks.items()}
-        sets = compare.TaskSets(**{name: tuple(value) for name, value in row["task_sets"].items()})
-        package = versions.verify(world.ctx.objects, world.keys, world.ctx.read("package").facts["version"])
-        again = judge(bundle, sets, kinds, package.tasks, limits_of(world.settings.promotion))
-        recorded = {line["metric"]: Decimal(line["challenger"]) for line in row["comparison"]}
-        computed = {line.metric: Decimal(repr(line.challenger)) for line in again.comparison}
-        assert all(abs(recorded[name] - computed[name]) <= Decimal("1e-9") for name in recorded)
-        step = next(step for step in row["gate_path"] if step["step"] == "competition")
-        assert again.code == step["code"]
 
 
 def test_changed_evidence_is_not_evidence(world: World, tmp_path: Path) -> None:
@@ -154,7 +136,10 @@ def test_the_form_shows_every_number_and_the_deadline(world: World, tmp_path: Pa
     _, decision_id = world.await_approval(tmp_path)
     text = signoff.open_approval(world.settings, decision_id)
     body = world.stored(decision_id).decision.body
-    assert all(f"| {row['metric']} | {row['champion']} | {row['challenger']} |" in text for row in body["comparison"])
+    for row in body["comparison"]:
+        shown = [f"{Decimal(row[name]):.6f}" for name in ("champion", "challenger", "delta")]
+        assert f"| {row['metric']} | {' | '.join(shown)} | {Decimal(row['low']):.6f} to " in text
+        assert f"| {row['why']} |" in text
     assert "Underpowered" in text
     assert "Answer until" in text
     assert len(world.rows("approval_opened")) == 1
