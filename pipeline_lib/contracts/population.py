@@ -1,4 +1,8 @@
-"""Do two samples of one column come from one population? Source: features.md 13.3 (FX4); Siddiqi, 2006 (the index)."""
+"""Do two samples of one column come from one population? The one home of the population stability index.
+
+Three callers bin and smooth in three ways, each for a reason its page gives; the index itself stands here once.
+Sources: features.md 13.3 (FX4); monitoring.md 3 and distillation.md 12 (frozen bins); Siddiqi, 2006 (the index).
+"""
 
 from __future__ import annotations
 
@@ -40,6 +44,57 @@ def chance_psi(bins: int, before: int, now: int, z: float) -> float:
     """
     free = max(bins - 1, 1)
     return (free + z * sqrt(2 * free)) * (1 / before + 1 / now)
+
+
+def proportions(counts: Floats, floor: float) -> Floats:
+    """Shares of the bins [B], floored and renormalised."""
+    shares = np.maximum(counts / counts.sum(), floor)
+    return np.asarray(shares / shares.sum(), dtype=np.float64)
+
+
+def psi(baseline: Floats, current: Floats, floor: float) -> float:
+    """Population stability index of two count vectors [B] over frozen bins."""
+    return stability_index(proportions(baseline, floor), proportions(current, floor))
+
+
+def jsd(baseline: Floats, current: Floats, floor: float) -> float:
+    """Jensen-Shannon divergence of two count vectors [B], in bits: 0 = the same, at most 1. Not its square root."""
+    p, q = proportions(baseline, floor), proportions(current, floor)
+    middle = (p + q) / 2
+    return float((np.sum(p * np.log2(p / middle)) + np.sum(q * np.log2(q / middle))) / 2)
+
+
+def quantile_edges(baseline: Floats, bins: int) -> Floats:
+    """Inner edges of ``bins`` baseline-quantile bins [at most bins - 1].
+
+    A value that fills more than one of them gets a bin of its own, so that a constant baseline that moves is seen.
+    """
+    inner = np.quantile(baseline, np.linspace(0, 1, bins + 1)[1:-1])
+    edges, times = np.unique(inner, return_counts=True)
+    return np.union1d(edges, np.nextafter(edges[times > 1], np.inf))
+
+
+def histogram(values: Floats, edges: Floats) -> Floats:
+    """Counts of len(edges) + 1 bins, open at both ends."""
+    return np.bincount(np.searchsorted(edges, values, side="right"), minlength=len(edges) + 1).astype(np.float64)
+
+
+def frozen_edges(baseline: Floats, bins: int) -> Floats:
+    """Edges for a column that later samples are counted in: those above, and the ends of what the baseline reached.
+
+    NaN is left out; a column without a value has no edges.
+    """
+    known = baseline[~np.isnan(baseline)]
+    if not len(known):
+        return np.array([], dtype=np.float64)
+    ends = np.array([known.min(), np.nextafter(known.max(), np.inf)])
+    return np.union1d(quantile_edges(known, bins), ends)
+
+
+def frozen_counts(values: Floats, edges: Floats) -> Floats:
+    """Counts of the bins of ``frozen_edges``: below, between, above, and last what is undefined [len(edges) + 2]."""
+    known = values[~np.isnan(values)]
+    return np.append(histogram(known, edges), float(len(values) - len(known)))
 
 
 def _counts(x: Single, cuts: npt.NDArray[np.floating], exact: bool) -> Floats:

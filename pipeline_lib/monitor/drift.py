@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from pipeline_lib.contracts.population import histogram, psi, quantile_edges
 from pipeline_lib.monitor import baseline, reading, served
 from pipeline_lib.monitor.reading import Reading
-from pipeline_lib.monitor.statistics import Array, histogram, psi, quantile_edges
+from pipeline_lib.monitor.statistics import Array
 from pipeline_lib.settings import Settings
 from pipeline_lib.settings.monitoring import Drift
 

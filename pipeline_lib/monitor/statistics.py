@@ -1,6 +1,7 @@
-"""Distances between two distributions and differences between two rates: plain functions, no I/O.
+"""Differences between two rates, and between two models' scores of the same rows: plain functions, no I/O.
 
-Sources: monitoring.md 2.2, 2.3 and 3 (with their golden values, which the tests reproduce).
+Distances between distributions are in ``contracts/population.py``. Sources: monitoring.md 2.2 and 2.3 (with their
+golden values, which the tests reproduce); distillation.md 12.
 """
 
 from __future__ import annotations
@@ -15,27 +16,38 @@ Array = NDArray[np.float64]
 Z95 = 1.959963984540054
 
 
-def proportions(counts: Array, floor: float) -> Array:
-    """Shares of the bins (B,), floored and renormalised."""
-    shares = np.maximum(counts / counts.sum(), floor)
-    return np.asarray(shares / shares.sum(), dtype=np.float64)
+def average_ranks(values: Array) -> Array:
+    """Ranks 1..n of a vector [n]; equal values share the mean of theirs."""
+    _, place, times = np.unique(values, return_inverse=True, return_counts=True)
+    return np.asarray((np.cumsum(times) - (times - 1) / 2)[place], dtype=np.float64)
 
 
-def psi(baseline: Array, current: Array, floor: float) -> float:
-    """Population stability index of two count vectors (B,): sum (c - b) ln(c / b)."""
-    b, c = proportions(baseline, floor), proportions(current, floor)
-    return float(np.sum((c - b) * np.log(c / b)))
+def rank_correlation(a: Array, b: Array) -> float | None:
+    """Spearman's correlation of two vectors [n]; None when one of them is constant."""
+    x, y = average_ranks(a), average_ranks(b)
+    x, y = x - x.mean(), y - y.mean()
+    spread = math.sqrt(float(np.sum(x * x)) * float(np.sum(y * y)))
+    return float(np.sum(x * y)) / spread if spread else None
 
 
-def quantile_edges(baseline: Array, bins: int) -> Array:
-    """Inner edges of ``bins`` baseline-quantile bins; repeated values merge bins."""
-    inner = np.linspace(0, 1, bins + 1)[1:-1]
-    return np.unique(np.quantile(baseline, inner))
+def auc(positive: NDArray[np.bool_], scores: Array) -> float | None:
+    """Area under the ROC curve of scores [n], ties count half; None without both classes. Source: Mann-Whitney U."""
+    p, n = int(positive.sum()), int((~positive).sum())
+    if not p or not n:
+        return None
+    return (float(average_ranks(scores)[positive].sum()) - p * (p + 1) / 2) / (p * n)
 
 
-def histogram(values: Array, edges: Array) -> Array:
-    """Counts of len(edges) + 1 bins, open at both ends."""
-    return np.bincount(np.searchsorted(edges, values, side="right"), minlength=len(edges) + 1).astype(np.float64)
+def mean_shift(baseline: Array, current: Array, *, in_sd: bool) -> float | None:
+    """How far the mean moved, without sign [score units, or standard deviations of the baseline].
+
+    None when the baseline is constant and its standard deviation is the unit.
+    """
+    moved = abs(float(current.mean()) - float(baseline.mean()))
+    if not in_sd:
+        return moved
+    spread = float(baseline.std())
+    return moved / spread if spread else None
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,41 @@ class Drift(Section):
     fail_psi: float = Field(gt=0)
     min_rows: int = Field(ge=1)
     """Rows needed on each side; with fewer the reading is UNKNOWN."""
+    feature_psi_warn: float = Field(gt=0)
+    feature_psi_critical: float = Field(gt=0)
+    """Of one feature: rows that are served now against those the champion was made for. Source: distillation.md 12."""
+    retrain_features: int = Field(ge=1)
+    """A day with at least so many critical features is a critical day. Source: monitoring.md 3."""
+    retrain_days: int = Field(ge=1)
+    """So many critical days on end, and retraining is recommended; a human starts it."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Drift:
         if self.warn_psi >= self.fail_psi:
             raise ValueError(f"warn_psi {self.warn_psi} is not below fail_psi {self.fail_psi}")
+        if self.feature_psi_warn >= self.feature_psi_critical:
+            raise ValueError(
+                f"feature_psi_warn {self.feature_psi_warn} is not below feature_psi_critical {self.feature_psi_critical}"
+            )
         return self
+
+
+class Successive(Section):
+    """A challenger beside its predecessors on the same rows. Alerts go to the verdict and never block.
+
+    Bins and their floor are those of ``drift``. Source: distillation.md 12 and 17.
+    """
+
+    anchor_days: int = Field(ge=1)
+    """The anchor is the version that served so long before the run [d]: slow creep shows against it."""
+    max_psi: float = Field(gt=0)
+    max_jsd: float = Field(gt=0, le=1)
+    """Jensen-Shannon divergence of the score's distribution [bit]."""
+    max_auc_shift: float = Field(gt=0, le=1)
+    max_prediction_shift: float = Field(gt=0)
+    """Shift of the mean score [probability; standard deviations of the predecessor's score if a regression]."""
+    min_rank_correlation: float = Field(gt=0, le=1)
+    """Spearman's correlation of the two scores of a row."""
 
 
 class Fairness(Section):
@@ -60,7 +89,8 @@ class Fairness(Section):
 
 class Counterfactual(Section):
     """On which logged answers another model is judged, and when that is refused. The estimator, its clip and what the
-    gate does with the finding are ``promotion.counterfactual``. Source: promotion.md 10."""
+    gate does with the finding are ``promotion.counterfactual``. Source: promotion.md 10.
+    """
 
     window_days: int = Field(ge=1)
     """Served answers looked at [d]; they end ``reward_days`` before the run, so that every reward is known."""
@@ -107,6 +137,7 @@ class Monitoring(Section):
     window_days: int = Field(ge=1)
     """Served answers a nightly reading looks at [d]."""
     drift: Drift
+    successive: Successive
     fairness: Fairness
     counterfactual: Counterfactual
     checklist: list[Rule]

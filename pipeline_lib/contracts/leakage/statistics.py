@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from pipeline_lib.contracts.population import stability_index
+
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
@@ -160,4 +162,4 @@ def psi(before: Floats, after: Floats, bins: int) -> float:
 
     a, b = shares(before), shares(after)
     chance = len(edges) * (1 / len(before) + 1 / len(after))
-    return max(float(((b - a) * np.log(b / a)).sum()) - chance, 0.0)
+    return max(stability_index(a, b) - chance, 0.0)

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from pipeline_lib.monitor.statistics import histogram, parity, psi, quantile_edges
+from pipeline_lib.contracts.population import histogram, psi, quantile_edges
+from pipeline_lib.monitor.statistics import parity
 
 FLOOR = 1e-4
 BASE = np.full(10, 0.1)
