@@ -7,6 +7,7 @@ Readings and the checklist (GREEN, YELLOW, RED) are in the log of `checklist` an
 import pendulum
 from airflow.sdk import CronTriggerTimetable, TriggerRule, dag, task
 
+from pipeline_context import PROMOTION
 from pipeline_lib import settings
 from pipeline_retries import DEFAULT_ARGS
 
@@ -39,13 +40,13 @@ def nightly_oversight():
 
         return session.verify_record(policy.load())
 
-    @task(trigger_rule=TriggerRule.ALL_DONE)
+    @task(trigger_rule=TriggerRule.ALL_DONE, **PROMOTION)
     def verify_champion():
-        """The pointer is signed, its decision is in the record, its files are the signed ones."""
+        """The pointer is signed and as recorded; documents, decisions, package and release target agree with it."""
         from pipeline_lib import settings as policy
-        from pipeline_lib.registry import reconcile
+        from pipeline_lib.publish import oversight
 
-        return reconcile.require_consistent(policy.load())
+        return oversight.verify_champion(policy.load())
 
     @task
     def read_drift():

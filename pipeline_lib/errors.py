@@ -17,6 +17,7 @@ PipelineError
     ObjectMissing      no object under that key
     ObjectExists       create-only write on a key that exists with other bytes
     SwapLost           compare-and-swap lost: somebody wrote in between
+    LockBusy           somebody else is judging or releasing; try again
   AuditError           the record cannot be written or does not verify
     ChainBroken        .index of the first bad entry
     SignatureInvalid   a signature or MAC does not verify
@@ -133,6 +134,10 @@ class ObjectExists(StoreError):
 
 
 class SwapLost(StoreError):
+    pass
+
+
+class LockBusy(StoreError):
     pass
 
 

@@ -6,6 +6,7 @@ production the folder is a mounted secret. There is no default, no fallback and 
     audit-<key_id>.key     32 random bytes: root of the record's MAC keys
     pepper.key             32 random bytes: pseudonyms of customers
     sign-<purpose>.pem     Ed25519 private keys, see signing.py
+    sign-<purpose>.pub     their public halves; sign-<purpose>.<key id>.pub those of keys since replaced
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import hashlib
 import hmac
 import os
 import secrets
+import tempfile
 from pathlib import Path
 
 from pipeline_lib.errors import SecretMissing
@@ -56,6 +58,16 @@ class KeyFolder:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+
+    def replace(self, name: str, data: bytes, mode: int) -> None:
+        """Put other bytes under a name in one step: a crash leaves the old ones or the new ones."""
+        handle, temp = tempfile.mkstemp(dir=self.folder, prefix=".tmp-")
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temp, mode)
+        os.replace(temp, self.folder / name)
 
     def _secret(self, name: str) -> bytes:
         data = self.read(name)

@@ -1,11 +1,17 @@
-"""Ed25519 signatures over exact bytes. One key pair per purpose, so that no role can sign for another."""
+"""Ed25519 signatures over exact bytes. One key pair per purpose, so that no role can sign for another.
+
+A key that is replaced keeps its public half under its id: what it signed still verifies. Removing that file says
+that the key is no longer believed. Source: promotion.md section 2.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import re
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -19,18 +25,38 @@ from pipeline_lib.errors import SecretMissing, SignatureInvalid
 from pipeline_lib.keys import KeyFolder
 
 PURPOSES = ("package", "pointer", "checkpoint", "report")
+ROTATED = ("package", "pointer")
+"""Purposes whose signatures name their key, so that it can be replaced."""
+_KEY_ID = re.compile(r"[0-9a-f]{16}")
 
 
 def create_keys(keys: KeyFolder) -> None:
     """Make the key pairs that are missing; existing ones are kept."""
     for purpose in PURPOSES:
-        private = Ed25519PrivateKey.generate()
-        pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        keys.write_once(f"sign-{purpose}.pem", pem, 0o600)
-        public = _private(keys, purpose).public_key()
-        keys.write_once(
-            f"sign-{purpose}.pub", public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo), 0o644
-        )
+        keys.write_once(f"sign-{purpose}.pem", _new_private(), 0o600)
+        keys.write_once(f"sign-{purpose}.pub", _public_pem(keys, purpose), 0o644)
+
+
+def rotate(keys: KeyFolder, purpose: str) -> tuple[str, str]:
+    """Replace a key pair; the old public key stays. A crash leaves the old pair or the new one in force.
+
+    Returns:
+        ids of the old key and of the new one.
+
+    Raises:
+        SecretMissing: this purpose's signatures do not name their key, or there is no key to replace.
+    """
+    if purpose not in ROTATED:
+        raise SecretMissing(f"keys that can be replaced are {', '.join(ROTATED)}, found {purpose!r}")
+    old = key_id(keys, purpose)
+    keys.write_once(f"sign-{purpose}.{old}.pub", _public_pem(keys, purpose), 0o644)
+    made = _new_private()
+    public = _pem_of(load_pem_private_key(made, password=None))
+    new = _id_of(public)
+    keys.write_once(f"sign-{purpose}.{new}.pub", public, 0o644)
+    keys.replace(f"sign-{purpose}.pem", made, 0o600)
+    keys.replace(f"sign-{purpose}.pub", public, 0o644)
+    return old, new
 
 
 def sign(keys: KeyFolder, purpose: str, data: bytes) -> bytes:
@@ -38,9 +64,13 @@ def sign(keys: KeyFolder, purpose: str, data: bytes) -> bytes:
     return _private(keys, purpose).sign(data)
 
 
-def verify(keys: KeyFolder, purpose: str, data: bytes, signature: bytes) -> None:
-    """Returns nothing; raises SignatureInvalid."""
-    verify_with(keys.read(f"sign-{purpose}.pub"), data, signature)
+def verify(keys: KeyFolder, purpose: str, data: bytes, signature: bytes, signed_by: str | None = None) -> None:
+    """Returns nothing; raises SignatureInvalid.
+
+    Args:
+        signed_by: id of the key that is said to have signed; the newest key when None.
+    """
+    verify_with(_public(keys, purpose, signed_by), data, signature)
 
 
 def verify_with(public_pem: bytes, data: bytes, signature: bytes) -> None:
@@ -56,7 +86,39 @@ def verify_with(public_pem: bytes, data: bytes, signature: bytes) -> None:
 
 def key_id(keys: KeyFolder, purpose: str) -> str:
     """First 16 hex of the SHA-256 of the public key: names the key beside a signature."""
-    return hashlib.sha256(keys.read(f"sign-{purpose}.pub")).hexdigest()[:16]
+    return _id_of(_public_pem(keys, purpose))
+
+
+def _public(keys: KeyFolder, purpose: str, signed_by: str | None) -> bytes:
+    newest = keys.read(f"sign-{purpose}.pub")
+    if signed_by is None or signed_by == _id_of(newest):
+        return newest
+    if not _KEY_ID.fullmatch(signed_by):
+        raise SignatureInvalid(f"{signed_by!r} is not the name of a key")
+    try:
+        former = keys.read(f"sign-{purpose}.{signed_by}.pub")
+    except SecretMissing as error:
+        raise SignatureInvalid(f"signed with {purpose} key {signed_by}, which is not known here: {error}") from error
+    if _id_of(former) != signed_by:
+        raise SignatureInvalid(f"sign-{purpose}.{signed_by}.pub holds key {_id_of(former)}")
+    return former
+
+
+def _id_of(public_pem: bytes) -> str:
+    return hashlib.sha256(public_pem).hexdigest()[:16]
+
+
+def _public_pem(keys: KeyFolder, purpose: str) -> bytes:
+    """From the private key, so that an id always names the key that signs."""
+    return _pem_of(_private(keys, purpose))
+
+
+def _pem_of(key: PrivateKeyTypes) -> bytes:
+    return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+def _new_private() -> bytes:
+    return Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 def _private(keys: KeyFolder, purpose: str) -> Ed25519PrivateKey:

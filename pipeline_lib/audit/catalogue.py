@@ -53,7 +53,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 """Payload columns of each table; ``salt`` is added by the log."""
 
 TABLES = tuple(COLUMNS)
-SCHEMA: dict[str, int] = dict.fromkeys(TABLES, 1)
+SCHEMA: dict[str, int] = dict.fromkeys(TABLES, 1) | {"log_operation": 2}
 """Version of each table's columns, stored in every header."""
 
 _OPERATION_EVENTS = """
@@ -64,9 +64,9 @@ guardrail_threshold_change review_enqueued review_decided review_expired optout_
 profiling_request profiling_closed explanation_request explanation_closed consent_change complaint incident_opened
 incident_updated incident_closed checklist_run agent_report consensus_result minority_report case_saved
 case_resolved compliance_run compliance_failed pointer_swapped alias_shifted activation_failed reconciled
-decision_voided force_promote_refused gate_dry_run approval_opened approval_expired legal_hold erasure
+decision_voided version_quarantined quarantine_lifted registry_checked force_promote_refused gate_dry_run
 force_promote_confirmed force_promote_objected paged
-retention_drop store_maintenance backup_restore drill
+approval_opened approval_expired legal_hold erasure retention_drop store_maintenance backup_restore drill
 """
 
 EVENTS: dict[str, str] = {

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from pipeline_lib.canonical import canonical_bytes, digest
-from pipeline_lib.errors import ObjectExists, ObjectMissing
+from pipeline_lib.errors import ObjectExists, ObjectMissing, PromotionUnrecorded
 from pipeline_lib.objects import Objects
 from pipeline_lib.records import Decision, Receipt
 from pipeline_lib.registry import rows
@@ -75,18 +75,39 @@ def record(settings: Settings, objects: Objects, decision: Decision) -> StoredDe
         return stored
     recorded, receipt, at = rows.record_verdict(settings, _proposed(objects, decision))
     stored = StoredDecision(recorded, receipt, at)
-    objects.create(_key(decision.decision_id), canonical_bytes(stored.to_dict()))
+    put_back(objects, stored)
     return stored
 
 
 def _proposed(objects: Objects, decision: Decision) -> Decision:
     """The first wording of this verdict: after a crash the row is looked for in exactly that wording."""
-    key = f"registry/proposed/{decision.decision_id}.json"
+    key = _proposal_key(decision.decision_id)
     try:
         objects.create(key, canonical_bytes(decision.to_dict()))
     except ObjectExists:
         pass
     return Decision(**json.loads(objects.get(key)))
+
+
+def recover(settings: Settings, objects: Objects) -> list[str]:
+    """Write the objects of verdicts that are in the record and whose writer died before theirs.
+
+    Returns:
+        their ids.
+
+    Raises:
+        AuditError: the record does not verify.
+    """
+    known = set(objects.list("registry/decisions"))
+    lost = [i for i in _ids(objects, "registry/proposed") if _key(i) not in known and rows.is_recorded(settings, i)]
+    for decision_id in lost:
+        record(settings, objects, Decision(**json.loads(objects.get(_proposal_key(decision_id)))))
+    return lost
+
+
+def put_back(objects: Objects, stored: StoredDecision) -> None:
+    """The object of a recorded verdict, as it was; kept when it is there."""
+    objects.create(_key(stored.decision.decision_id), canonical_bytes(stored.to_dict()))
 
 
 def find(objects: Objects, decision_id: str) -> StoredDecision | None:
@@ -119,8 +140,7 @@ def begin_effect(objects: Objects, decision_id: str) -> None:
 
 def effects(objects: Objects) -> list[str]:
     """Decisions that moved the pointer or were about to; not those that were voided before they did."""
-    ids = [key.rsplit("/", 1)[1].removesuffix(".json") for key in objects.list("registry/effects")]
-    return [i for i in ids if (closed(objects, i) or {}).get("outcome") != "voided"]
+    return [i for i in _ids(objects, "registry/effects") if (closed(objects, i) or {}).get("outcome") != "voided"]
 
 
 def close(objects: Objects, decision_id: str, outcome: Outcome, reason: str) -> None:
@@ -138,6 +158,12 @@ def closed(objects: Objects, decision_id: str) -> dict[str, str] | None:
     except ObjectMissing:
         return None
     return body
+
+
+def require_open(objects: Objects, decision_id: str) -> None:
+    """Returns nothing; raises PromotionUnrecorded when it was said that this decision takes no effect."""
+    if end := closed(objects, decision_id):
+        raise PromotionUnrecorded(f"decision {decision_id} was {end['outcome']}: {end['reason']}")
 
 
 def over(objects: Objects, decision_id: str) -> dict[str, str] | None:
@@ -168,6 +194,14 @@ def recall(objects: Objects, judged: Judged) -> dict[str, Any] | None:
 def _parsed(data: bytes) -> StoredDecision:
     body = json.loads(data)
     return StoredDecision(Decision(**body["decision"]), Receipt(**body["receipt"]), body["recorded_at"])
+
+
+def _ids(objects: Objects, folder: str) -> list[str]:
+    return [key.rsplit("/", 1)[1].removesuffix(".json") for key in objects.list(folder)]
+
+
+def _proposal_key(decision_id: str) -> str:
+    return f"registry/proposed/{decision_id}.json"
 
 
 def _key(decision_id: str) -> str:

@@ -1,8 +1,11 @@
 """The pointer: the only truth about which version serves. One signed object, changed by compare-and-swap.
 
 ``swap`` is the door. It takes a decision *and* its receipt, reads the row back from the record, verifies the
-package, and only then writes. ``restore`` goes back after a failed activation and wants that failure's receipt.
-Nothing else in the project writes this object; a test reads the source for it.
+package, and only then writes. ``restore`` goes back after a failed activation and wants that failure's receipt;
+``rebuild`` names again what the record names and wants the receipt of that repair. Nothing else in the project
+writes this object; a test reads the source for it.
+
+A copy of every pointer is kept under its generation, so that an older one put back in its place is found.
 """
 
 from __future__ import annotations
@@ -25,7 +28,11 @@ from pipeline_lib.settings import Settings
 
 KEY = "registry/pointer/champion.json"
 PURPOSE = "pointer"
+PAST = "registry/pointer/past"
 SCHEMA_VERSION = 1
+RESTORED, REPAIRED = "restore", "repair"
+"""Triggers of pointers that no verdict made: after a failed activation, after a repair."""
+REPAIR = "`pipeline registry repair-pointer --operator <you> --reason <why>` rebuilds it from the record"
 
 
 @dataclass(frozen=True)
@@ -69,13 +76,31 @@ def read(objects: Objects, keys: KeyFolder, pending: Collection[str] = ()) -> Se
         GateCannotJudge: REGISTRY_CORRUPT: no pointer although there was one, or a pointer that was not written by us.
         StoreError: the store could not answer; that is never taken for "absent".
     """
+    newest = newest_past(objects)  # before the pointer: a swap in between only makes it newer
     try:
         data, tag = objects.get_tagged(KEY)
     except ObjectMissing:
+        if newest:
+            raise _corrupt(f"{KEY} is missing but there were {newest} generations; {REPAIR}") from None
         if history := _history(objects, pending):
-            raise GateCannotJudge("REGISTRY_CORRUPT", f"{KEY} is missing but {history}") from None
+            raise _corrupt(f"{KEY} is missing but {history}") from None
         return Seen(None, None)
-    return Seen(_opened(keys, data), tag)
+    found = _opened(keys, data)
+    if found.generation < newest:
+        raise _corrupt(
+            f"{KEY} is of generation {found.generation} ({found.version}), found a later one, {newest}: an older "
+            f"pointer was put back; {REPAIR}"
+        )
+    return Seen(found, tag)
+
+
+def keep(objects: Objects, seen: Seen) -> None:
+    """Keep the copy of a pointer whose writer died before it could; safe to repeat."""
+    if seen.pointer is None:
+        return
+    data, tag = objects.get_tagged(KEY)
+    if tag == seen.tag:
+        objects.create(_past(seen.generation), data)
 
 
 def swap(
@@ -99,8 +124,7 @@ def swap(
     """
     keys = KeyFolder(settings.place.keys)
     rows.require_recorded(settings, decision, receipt)
-    if end := decisions.closed(objects, decision.decision_id):
-        raise PromotionUnrecorded(f"decision {decision.decision_id} was {end['outcome']}: {end['reason']}")
+    decisions.require_open(objects, decision.decision_id)
     package = versions.verify(objects, keys, decision.challenger_version)
     if package.sha256 != decision.body["manifest_sha256"]:
         raise PromotionUnrecorded(
@@ -121,6 +145,7 @@ def swap(
         activated_at=now.isoformat(),
     )
     decisions.begin_effect(objects, decision.decision_id)
+    decisions.require_open(objects, decision.decision_id)  # again: it may have been voided while we verified
     _write(objects, keys, pointer, expected_tag)
     return pointer
 
@@ -149,11 +174,32 @@ def restore(settings: Settings, objects: Objects, failure: Receipt, expected_tag
         manifest_sha256=pointer.previous_sha256,
         previous_version=pointer.version,
         previous_sha256=pointer.manifest_sha256,
-        trigger="restore",
+        trigger=RESTORED,
         activated_at=now.isoformat(),
     )
     _write(objects, keys, restored, expected_tag)
     return restored
+
+
+def rebuild(settings: Settings, objects: Objects, repair: Receipt, expected_tag: str | None, now: datetime) -> Pointer:
+    """Write the pointer that a recorded repair names, in place of one that is lost or not ours.
+
+    Args:
+        repair: receipt of the ``pointer_swapped`` row with phase ``intent``; its details are the pointer.
+        expected_tag: tag of the bytes that are there now; None when there are none.
+
+    Raises:
+        PromotionUnrecorded: the receipt is of something else.
+        SwapLost: somebody wrote in between.
+    """
+    row = session.confirm(settings, repair)[0]
+    about = (row.header["event"], row.payload.get("phase"))
+    if about != (rows.REPAIR, "intent"):
+        raise PromotionUnrecorded(f"the receipt is of {about}, not of a repair of {KEY}")
+    named = row.payload["details"]["pointer"]
+    pointer = Pointer(**named, trigger=REPAIRED, activated_at=now.isoformat())
+    _write(objects, KeyFolder(settings.place.keys), pointer, expected_tag)
+    return pointer
 
 
 def _expected(objects: Objects, keys: KeyFolder, tag: str | None, pending: Collection[str]) -> Seen:
@@ -166,17 +212,32 @@ def _expected(objects: Objects, keys: KeyFolder, tag: str | None, pending: Colle
 def _write(objects: Objects, keys: KeyFolder, pointer: Pointer, expected_tag: str | None) -> None:
     body = asdict(pointer)
     signature = signing.sign(keys, PURPOSE, canonical_bytes(body)).hex()
-    sealed = {"pointer": body, "key_id": signing.key_id(keys, PURPOSE), "signature": signature}
-    objects.swap(KEY, canonical_bytes(sealed), expected_tag)
+    sealed = canonical_bytes({"pointer": body, "key_id": signing.key_id(keys, PURPOSE), "signature": signature})
+    objects.swap(KEY, sealed, expected_tag)
+    objects.create(_past(pointer.generation), sealed)
 
 
 def _opened(keys: KeyFolder, data: bytes) -> Pointer:
     try:
         sealed: dict[str, Any] = json.loads(data)
-        signing.verify(keys, PURPOSE, canonical_bytes(sealed["pointer"]), bytes.fromhex(sealed["signature"]))
+        signature, signed_by = bytes.fromhex(sealed["signature"]), str(sealed["key_id"])
+        signing.verify(keys, PURPOSE, canonical_bytes(sealed["pointer"]), signature, signed_by)
         return Pointer(**sealed["pointer"])
     except (ValueError, KeyError, TypeError, SignatureInvalid) as error:
-        raise GateCannotJudge("REGISTRY_CORRUPT", f"{KEY} is not a pointer of ours: {error}") from error
+        raise _corrupt(f"{KEY} is not a pointer of ours: {type(error).__name__} {error}; {REPAIR}") from error
+
+
+def _corrupt(why: str) -> GateCannotJudge:
+    return GateCannotJudge("REGISTRY_CORRUPT", why)
+
+
+def _past(generation: int) -> str:
+    return f"{PAST}/{generation:08}.json"
+
+
+def newest_past(objects: Objects) -> int:
+    """The highest generation of which a copy is kept; 0 when there is none."""
+    return max((int(key.rsplit("/", 1)[1].removesuffix(".json")) for key in objects.list(PAST)), default=0)
 
 
 def _history(objects: Objects, pending: Collection[str]) -> str | None:
@@ -185,6 +246,6 @@ def _history(objects: Objects, pending: Collection[str]) -> str | None:
         v for v in states.listed(objects) if any(s["to"] == "champion" for s in states.read(objects, v)["history"])
     ]
     if served:
-        return f"{', '.join(served)} served before"
+        return f"{', '.join(served)} served before; {REPAIR}"
     begun = [decision_id for decision_id in decisions.effects(objects) if decision_id not in pending]
     return f"decisions {', '.join(begun)} moved it or were about to; reconcile first" if begun else None

@@ -12,7 +12,7 @@ from typing import Any
 
 from pipeline_lib.audit import session
 from pipeline_lib.audit.catalogue import SALT, complete
-from pipeline_lib.audit.log import Entry
+from pipeline_lib.audit.log import Entry, once_chain
 from pipeline_lib.audit.operation import Phase as Phase
 from pipeline_lib.audit.operation import record_operation
 from pipeline_lib.canonical import with_decimals
@@ -23,7 +23,9 @@ from pipeline_lib.settings import Settings
 
 SERVICE = "promotion"
 PROMOTIONS = "log_model_promotion"
-VERDICT, SWAP = "promotion_decision", "manifest_swap"
+VERDICT, SWAP, REPAIR = "promotion_decision", "manifest_swap", "pointer_swapped"
+QUARANTINED, LIFTED, CHECKED = "version_quarantined", "quarantine_lifted", "registry_checked"
+QUARANTINES = (QUARANTINED, LIFTED)
 
 _ENVELOPE = {f.name: "gate_config_hash" if f.name == "config_hash" else f.name for f in fields(Decision)}
 del _ENVELOPE["body"]
@@ -67,12 +69,18 @@ def record_verdict(settings: Settings, decision: Decision) -> tuple[Decision, Re
         log_table=PROMOTIONS,
         event=VERDICT,
         payload=verdict_payload(decision),
-        idem=f"verdict:{decision.decision_id}",
+        idem=_idem(decision.decision_id),
         request_id=decision.body["request_id"],
     )
     receipt = session.record_once(settings, SERVICE, [entry])
     recorded, at = recorded_verdict(settings, receipt)
     return recorded, receipt, at
+
+
+def is_recorded(settings: Settings, decision_id: str) -> bool:
+    """Does the record hold a verdict of this id?"""
+    chain = once_chain(session.origin(settings), SERVICE, _idem(decision_id))
+    return session.store(settings).exists(chain.key_of(1))
 
 
 def recorded_verdict(settings: Settings, receipt: Receipt) -> tuple[Decision, str]:
@@ -87,6 +95,10 @@ def recorded_verdict(settings: Settings, receipt: Receipt) -> tuple[Decision, st
     if found != [(PROMOTIONS, VERDICT)]:
         raise PromotionUnrecorded(f"the receipt {receipt} is of {found}, expected one {VERDICT}")
     return verdict_from(rows[0].payload), str(rows[0].header["ts"])
+
+
+def _idem(decision_id: str) -> str:
+    return f"verdict:{decision_id}"
 
 
 def require_recorded(settings: Settings, decision: Decision, receipt: Receipt) -> None:

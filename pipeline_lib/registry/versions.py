@@ -103,7 +103,8 @@ def _verified(keys: KeyFolder, content: dict[str, bytes], where: str, version: s
     for name in (MANIFEST, SIGNATURE):
         if name not in content:
             raise ManifestMismatch(f"{where}: no {name}", missing=[name])
-    signing.verify(keys, PURPOSE, content[MANIFEST], _signature(content[SIGNATURE], where))
+    signature, signed_by = _signature(content[SIGNATURE], where)
+    signing.verify(keys, PURPOSE, content[MANIFEST], signature, signed_by)
     package = read_manifest(content[MANIFEST], where, content.get(FIDELITY_REPORT))
     found = {n: hashlib.sha256(data).hexdigest() for n, data in content.items() if n not in (MANIFEST, SIGNATURE)}
     require_equal(package.files, found, where)
@@ -112,9 +113,11 @@ def _verified(keys: KeyFolder, content: dict[str, bytes], where: str, version: s
     return package
 
 
-def _signature(data: bytes, where: str) -> bytes:
+def _signature(data: bytes, where: str) -> tuple[bytes, str]:
+    """The signature and the id of the key that is said to have made it."""
     try:
-        return bytes.fromhex(json.loads(data)["signature"])
+        body = json.loads(data)
+        return bytes.fromhex(body["signature"]), str(body["key_id"])
     except (ValueError, KeyError, TypeError) as error:
         raise SignatureInvalid(f"{where}: {SIGNATURE} holds no signature: {error}") from error
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from datetime import datetime
 
 from pipeline_lib.registry.versions import LocalVersion
 
@@ -39,3 +41,15 @@ class Target(ABC):
     @abstractmethod
     def check(self, version: str) -> None:
         """Health after a shift; returns nothing, raises ActivationFailed when ``version`` does not answer."""
+
+    @abstractmethod
+    def published(self) -> Mapping[str, datetime]:
+        """Every version there is, and since when (UTC); what a crash left half published has a name of its own."""
+
+    @abstractmethod
+    def withdraw(self, version: str) -> None:
+        """Make a version that does not serve unavailable, in one step; one that is not there is no error.
+
+        Raises:
+            ActivationFailed: it serves, or the target refused.
+        """

@@ -13,6 +13,7 @@ import logging
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,22 @@ class LambdaTarget(Target):
         if found := _not_answering(answer, version):
             raise ActivationFailed(f"{self.name}: GET /v1/health at {ALIAS}: {found}, expected 200 from {version}")
 
+    def published(self) -> dict[str, datetime]:
+        with self._translated("list"):
+            return {
+                _version_of(item.get("Description", "")): datetime.fromisoformat(item["LastModified"])
+                for item in self._listed()
+                if item.get("Description")
+            }
+
+    def withdraw(self, version: str) -> None:
+        with self._translated("withdraw"):
+            for number, said in self._versions().items():
+                if _version_of(said) == version:
+                    if number == self._alias():
+                        raise ActivationFailed(f"{self.name}: {version} serves and cannot be withdrawn")
+                    self._client.delete_function(FunctionName=self._function, Qualifier=number)
+
     def _upload(self, data: bytes) -> None:
         if self._exists():
             self._client.update_function_code(FunctionName=self._function, ZipFile=data)
@@ -142,11 +159,13 @@ class LambdaTarget(Target):
 
     def _versions(self) -> dict[str, str]:
         """Function version -> its description."""
+        return {item["Version"]: item.get("Description", "") for item in self._listed()}
+
+    def _listed(self) -> list[Mapping[str, Any]]:
         if not self._exists():
-            return {}
+            return []
         pages = self._client.get_paginator("list_versions_by_function").paginate(FunctionName=self._function)
-        found = [item for page in pages for item in page["Versions"] if item["Version"] != "$LATEST"]
-        return {item["Version"]: item.get("Description", "") for item in found}
+        return [item for page in pages for item in page["Versions"] if item["Version"] != "$LATEST"]
 
     def _published(self, label: str) -> str | None:
         return next((number for number, said in self._versions().items() if said == label), None)

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from pipeline_lib.publish.targets.base import Target
 from pipeline_lib.registry.versions import MANIFEST, SIGNATURE, LocalVersion
 
 LIVE = "live.json"
+TEMP = ".tmp-"
 
 
 class LocalTarget(Target):
@@ -37,7 +39,7 @@ class LocalTarget(Target):
         final = self.folder / version
         if not final.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=self.folder, prefix=".tmp-") as scratch:
+            with tempfile.TemporaryDirectory(dir=self.folder, prefix=TEMP) as scratch:
                 shutil.copytree(copy.folder, Path(scratch) / version)
                 _flush(Path(scratch) / version)
                 os.rename(Path(scratch) / version, final)
@@ -54,7 +56,7 @@ class LocalTarget(Target):
         if not manifest.is_file():
             raise ActivationFailed(f"{self.folder}: {version} was never published here")
         body = {"version": version, "manifest_sha256": file_sha256(manifest), "folder": version}
-        handle, temp = tempfile.mkstemp(dir=self.folder, prefix=".tmp-")
+        handle, temp = tempfile.mkstemp(dir=self.folder, prefix=TEMP)
         with os.fdopen(handle, "wb") as file:
             file.write(canonical_bytes(body) + b"\n")
             file.flush()
@@ -78,6 +80,18 @@ class LocalTarget(Target):
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ActivationFailed(f"{folder}: its manifest does not open: {error}") from error
         _require_files(folder, {file["path"]: file["sha256"] for file in files}, live["manifest_sha256"])
+
+    def published(self) -> dict[str, datetime]:
+        found = [path for path in self.folder.glob("*") if path.name != LIVE]
+        return {path.name: datetime.fromtimestamp(path.stat().st_mtime, UTC) for path in found}
+
+    def withdraw(self, version: str) -> None:
+        if self.serving() == version:
+            raise ActivationFailed(f"{self.folder}: {version} serves and cannot be withdrawn")
+        if not (self.folder / version).exists():
+            return
+        with tempfile.TemporaryDirectory(dir=self.folder, prefix=TEMP) as scratch:
+            os.rename(self.folder / version, Path(scratch) / version)
 
     def _live(self) -> dict[str, Any] | None:
         try:

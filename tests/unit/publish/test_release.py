@@ -105,7 +105,7 @@ def test_a_crash_at_any_write_of_a_release_is_healed_by_the_reconciler(
                     pass
             if count[0] < number:
                 break
-            releases.reconcile(bank.settings)
+            releases.reconcile(bank.settings, now=later(minutes=3))  # the dead one's lock has ended
             assert releases.reconcile(bank.settings) == []
             require_converged(bank, version)
             assert len(bank.rows("promotion_decision")) == 1
@@ -228,7 +228,7 @@ def test_a_crash_while_taking_back_is_healed(policy: Any, monkeypatch: pytest.Mo
                     pass
             if count[0] < number:
                 break
-            releases.reconcile(bank.settings)
+            releases.reconcile(bank.settings, now=later(minutes=3))  # the dead one's lock has ended
             assert releases.reconcile(bank.settings) == []
             require_converged(bank, str(bank.seen.version))
             if decisions.closed(bank.ctx.objects, decisions.signoff_id(facts["decision_id"])):
