@@ -82,9 +82,9 @@ def histogram(values: Floats, edges: Floats) -> Floats:
 def frozen_edges(baseline: Floats, bins: int) -> Floats:
     """Edges for a column that later samples are counted in: those above, and the ends of what the baseline reached.
 
-    NaN is left out; a column without a value has no edges.
+    What is not finite is left out; a column without a value has no edges.
     """
-    known = baseline[~np.isnan(baseline)]
+    known = baseline[np.isfinite(baseline)]
     if not len(known):
         return np.array([], dtype=np.float64)
     ends = np.array([known.min(), np.nextafter(known.max(), np.inf)])
@@ -92,8 +92,8 @@ def frozen_edges(baseline: Floats, bins: int) -> Floats:
 
 
 def frozen_counts(values: Floats, edges: Floats) -> Floats:
-    """Counts of the bins of ``frozen_edges``: below, between, above, and last what is undefined [len(edges) + 2]."""
-    known = values[~np.isnan(values)]
+    """Counts of the bins of ``frozen_edges``: below, between, above, and last what is not finite [len(edges) + 2]."""
+    known = values[np.isfinite(values)]
     return np.append(histogram(known, edges), float(len(values) - len(known)))
 
 

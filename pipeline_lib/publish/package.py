@@ -19,8 +19,9 @@ from pipeline_lib.canonical import canonical_bytes, digest, with_decimals
 from pipeline_lib.errors import ContractError
 from pipeline_lib.keys import KeyFolder
 from pipeline_lib.manifest import describe
-from pipeline_lib.publish import baked, model_text, tables
+from pipeline_lib.publish import baked, baseline, model_text, tables
 from pipeline_lib.registry import versions
+from pipeline_lib.registry.package import BASELINE
 from pipeline_lib.runs import Out, RunContext, StageOutput, code_version
 
 log = logging.getLogger(__name__)
@@ -70,6 +71,7 @@ def _assemble(ctx: RunContext, students: Mapping[str, StageOutput], folder: Path
         _write(folder / "reports" / name, distill.path(name).read_bytes())
     for name, content in baked.policy(ctx.settings, ctx.read("ingest"), schema).items():
         _write(folder / "policy" / f"{name}.json", _json_bytes(content))
+    _write(folder / BASELINE, _json_bytes(_baseline(ctx, features, schema)))
     tasks = [_task(ctx, name, students.get(name), folder) for name in ctx.settings.tasks.names()]
     entries = describe(folder, {})
     total = sum(entry.bytes for entry in entries)
@@ -126,6 +128,11 @@ def _task(ctx: RunContext, name: str, student: StageOutput | None, folder: Path)
         "normaliser": label_range,
         "fidelity": verdict,
     }
+
+
+def _baseline(ctx: RunContext, features: StageOutput, schema: Mapping[str, Any]) -> dict[str, Any]:
+    columns = [column["name"] for column in schema["columns"]]
+    return baseline.of_features(features, columns, ctx.settings.monitoring.drift.bins)
 
 
 def serve_layer(route: str, reason: str, verdict: str | None, *, has_twin: bool) -> tuple[int, str]:

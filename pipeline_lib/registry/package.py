@@ -11,6 +11,8 @@ from typing import Any
 from pipeline_lib.errors import ManifestMismatch
 
 FIDELITY_REPORT = "reports/fidelity.json"
+BASELINE = "reports/baseline.json"
+"""How the features were spread when the version was made."""
 BY_RULES = 3
 """Serve layer without a model. Source: serving.md section 4."""
 
