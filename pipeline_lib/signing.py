@@ -46,9 +46,7 @@ def rotate(keys: KeyFolder, purpose: str) -> tuple[str, str]:
     Raises:
         SecretMissing: this purpose's signatures do not name their key, or there is no key to replace.
     """
-    if purpose not in ROTATED:
-        raise SecretMissing(f"keys that can be replaced are {', '.join(ROTATED)}, found {purpose!r}")
-    old = key_id(keys, purpose)
+    old = replaceable(keys, purpose)
     keys.write_once(f"sign-{purpose}.{old}.pub", _public_pem(keys, purpose), 0o644)
     made = _new_private()
     public = _pem_of(load_pem_private_key(made, password=None))
@@ -57,6 +55,13 @@ def rotate(keys: KeyFolder, purpose: str) -> tuple[str, str]:
     keys.replace(f"sign-{purpose}.pem", made, 0o600)
     keys.replace(f"sign-{purpose}.pub", public, 0o644)
     return old, new
+
+
+def replaceable(keys: KeyFolder, purpose: str) -> str:
+    """Id of the key that ``rotate`` would replace. Raises SecretMissing as ``rotate``."""
+    if purpose not in ROTATED:
+        raise SecretMissing(f"keys that can be replaced are {', '.join(ROTATED)}, found {purpose!r}")
+    return key_id(keys, purpose)
 
 
 def sign(keys: KeyFolder, purpose: str, data: bytes) -> bytes:

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline_lib import signing
 from pipeline_lib.errors import SecretMissing, SignatureInvalid
-from pipeline_lib.registry import versions
+from pipeline_lib.registry import rotation, versions
 from pipeline_lib.registry.check import require_consistent
 from tests.unit.gate.promotion_world import MONDAY, Tweaks, World, write_package
 
@@ -91,3 +91,13 @@ def test_a_rotation_that_dies_leaves_a_pair_that_signs_and_verifies(
     signing.rotate(world.keys, "package")
     for name in (before, registered(world, tmp_path, 3)):
         versions.verify(world.ctx.objects, world.keys, name)
+
+
+def test_a_rotation_is_two_rows_by_a_person(world: World) -> None:
+    old, new = rotation.rotate(world.settings, "package", "security.officer", "yearly change of keys")
+    found = sorted(world.rows("key_rotate"), key=lambda row: row.header["ts"])
+    assert [(row.payload["phase"], row.payload["details"]) for row in found] == [
+        ("intent", {"old_key": old}),
+        ("done", {"old_key": old, "new_key": new}),
+    ]
+    assert {row.payload["actor_ref"] for row in found} == {"security.officer"}
