@@ -89,7 +89,7 @@ class Suitability:
 
     def refusal(self, item: Item, profile: Profile, today: date) -> str | None:
         """Why this item may not be offered to this customer, or None."""
-        if item.class_name in self.blocked_classes or item.group in self.blocked_groups:
+        if self.out_of_scope(item):
             return "scope"
         if item.risk_grade is None:
             return "no_risk_grade"
@@ -103,6 +103,10 @@ class Suitability:
         if self.low_income(profile) and (item.risk_grade > self.caps.income_cap_grade or item.capital_market):
             return "low_income_cap"
         return None
+
+    def out_of_scope(self, item: Item) -> bool:
+        """Not offered to anybody in this deployment."""
+        return item.class_name in self.blocked_classes or item.group in self.blocked_groups
 
     def senior(self, profile: Profile) -> bool:
         return profile.age is None or profile.age >= self.caps.age_cap
