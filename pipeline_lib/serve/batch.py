@@ -1,6 +1,7 @@
-"""Challenger and champion on the gate's rows, scored by the code that serves.
+"""Challenger, champion and anchor on the gate's rows, scored by the code that serves.
 
-One row per customer of part ``gate`` (its newest cutoff), answered as routed. A run that was judged is not scored
+One row per customer of part ``gate`` (its newest cutoff), answered as routed. The anchor is the version that served
+13 weeks before the run: drift is read against it, the gate does not look at it. A run that was judged is not scored
 again when the pointer has moved since: the verdict's evidence is replayed. Runs in a DAG task, not in the function.
 """
 
@@ -8,20 +9,23 @@ from __future__ import annotations
 
 import logging
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from pipeline_lib.business_time import promotion_moment
 from pipeline_lib.canonical import digest
+from pipeline_lib.errors import ContractError, ManifestMismatch, ObjectMissing, SignatureInvalid
 from pipeline_lib.keys import KeyFolder
-from pipeline_lib.registry import decisions, pointer, versions
+from pipeline_lib.registry import decisions, pointer, reigns, versions
 from pipeline_lib.runs import Out, RunContext, StageOutput
 from pipeline_lib.serve.bundle import open_bundle
 from pipeline_lib.serve.layers import Models, Overrides, Row
-from pipeline_lib.serve.lightgbm_c import Library, find_library
+from pipeline_lib.serve.lightgbm_c import Library, LibraryFailed, find_library
 from pipeline_lib.serve.policy import open_models
 from pipeline_lib.serve.predictor import Predictor
 from pipeline_lib.serve.rules import Task
@@ -33,7 +37,7 @@ NOT_FEATURES = (*KEYS, "split", "part")
 
 
 def score(ctx: RunContext) -> StageOutput:
-    """Score the challenger of this run, and the champion if there is one.
+    """Score the challenger of this run, and the champion and the anchor if there are any.
 
     Raises:
         ManifestMismatch, SignatureInvalid: a version is not what was registered.
@@ -44,8 +48,16 @@ def score(ctx: RunContext) -> StageOutput:
         log.info("score: this package was judged already, its evidence is kept")
         return judged
     seen = pointer.read(ctx.objects, KeyFolder(ctx.settings.place.keys))
-    champion = {"champion": f"{seen.version}@{seen.generation}"}
-    return ctx.produce("score", partial(_make, ctx, package, features, seen), [package, features, labels], champion)
+    anchor = anchor_of(ctx)
+    predecessors = {"champion": f"{seen.version}@{seen.generation}", "anchor": f"{anchor}"}
+    make = partial(_make, ctx, package, features, seen, anchor)
+    return ctx.produce("score", make, [package, features, labels], predecessors)
+
+
+def anchor_of(ctx: RunContext) -> str | None:
+    """The version that served ``monitoring.successive.anchor_days`` before the run, or None."""
+    then = ctx.logical_date - timedelta(days=ctx.settings.monitoring.successive.anchor_days)
+    return reigns.champion_at(ctx.objects, promotion_moment(then))
 
 
 def score_rows(models: Models, columns: Sequence[str], rows: pl.DataFrame) -> pl.DataFrame:
@@ -82,24 +94,52 @@ def _judged(ctx: RunContext, package: StageOutput) -> StageOutput | None:
     return found if found.facts["challenger_manifest_sha256"] == package.facts["manifest_sha256"] else None
 
 
-def _make(ctx: RunContext, package: StageOutput, features: StageOutput, seen: pointer.Seen, out: Out) -> None:
+def _make(
+    ctx: RunContext, package: StageOutput, features: StageOutput, seen: pointer.Seen, anchor: str | None, out: Out
+) -> None:
     rows = gate_rows(features.path("feature_matrix.parquet"))
     columns = [name for name in rows.columns if name not in NOT_FEATURES]
     scored = {"challenger": str(package.facts["version"])}
     if seen.version is not None:
         scored["champion"] = seen.version
-    for role, version in scored.items():
-        table = _scored(ctx, version, columns, rows)
+    tables = {role: _scored(ctx, version, columns, rows) for role, version in scored.items()}
+    old, why = _anchored(ctx, anchor, {scored[role]: table for role, table in tables.items()}, columns, rows)
+    if old is not None:
+        tables["anchor"] = old
+    for role, table in tables.items():
         table.write_parquet(out.path(f"{role}.parquet", rows=table.height), compression="zstd")
     out.facts.update(
         challenger=scored["challenger"],
         challenger_manifest_sha256=package.facts["manifest_sha256"],
         champion=seen.version,
         champion_generation=seen.generation,
+        anchor=anchor if old is not None else None,
+        anchor_why=why,
         rows=rows.height,
         cutoff=str(rows["cutoff_date"].max()),
         bundle_digest=digest({role: version for role, version in scored.items()} | {"features": features.content_hash}),
     )
+
+
+def _anchored(
+    ctx: RunContext,
+    version: str | None,
+    known: Mapping[str, pl.DataFrame],
+    columns: Sequence[str],
+    rows: pl.DataFrame,
+) -> tuple[pl.DataFrame | None, str | None]:
+    """The anchor's scores, or why there are none: no verdict rests on them, so their absence stops nothing.
+
+    Args:
+        known: version -> its scores, of those that were scored already.
+    """
+    if version is None:
+        return None, f"nothing served {ctx.settings.monitoring.successive.anchor_days} days before"
+    try:
+        return known[version] if version in known else _scored(ctx, version, columns, rows), None
+    except (ManifestMismatch, SignatureInvalid, ObjectMissing, ContractError, LibraryFailed) as error:
+        log.warning("score: the anchor %s cannot be scored: %s", version, error)
+        return None, f"{version} cannot be scored: {type(error).__name__}"
 
 
 def _scored(ctx: RunContext, version: str, columns: Sequence[str], rows: pl.DataFrame) -> pl.DataFrame:
