@@ -159,10 +159,17 @@ def weekly_promotion():
 
     @task(**PROMOTION)
     def score():
-        """Challenger and champion on the same customers, by the code that serves."""
+        """Challenger, champion and anchor on the same customers, by the code that serves."""
         from pipeline_lib.serve import batch
 
         return reference(batch.score(open_run()))
+
+    @task
+    def drift():
+        """How far the challenger is from the champion and from the champion of 13 weeks ago; stops nothing."""
+        from pipeline_lib.monitor import successive
+
+        return reference(successive.drift(open_run()))
 
     @task(**PROMOTION)
     def judge() -> dict:
@@ -248,7 +255,9 @@ def weekly_promotion():
 
     verdict = judge()
     trained, distilled = train_teacher(), distil()
-    repair() >> data() >> trained >> distilled >> [score(), check_scores()] >> verdict
+    scored, checked = score(), check_scores()
+    repair() >> data() >> trained >> distilled >> [scored, checked] >> verdict
+    scored >> drift() >> verdict
     shown, routed = open_approval(verdict), route(verdict)
     answered = conclude(verdict, sign_off.output)
     released, closed = release(verdict), close_run()

@@ -33,6 +33,7 @@ STAGES = {
     "check_scores": "features.check_scores:check_scores",
     "package": "publish.package:package",
     "score": "serve.batch:score",
+    "drift": "monitor.successive:drift",
     "gate": "gate.decide:decide",
     "publish": "publish.release:publish",
 }
