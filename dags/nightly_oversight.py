@@ -48,6 +48,15 @@ def nightly_oversight():
 
         return oversight.verify_champion(policy.load())
 
+    @task(retries=0)
+    def chase_confirmations():
+        """A force-promote that no second person confirmed in time opens a major incident, and turns its night red."""
+        from pipeline_lib import settings as policy
+        from pipeline_lib.gate import confirm
+
+        if opened := confirm.open_incidents(policy.load()):
+            raise RuntimeError(f"major incidents opened: {'; '.join(opened)}")
+
     @task
     def read_drift():
         """Served scores against the scores the champion was released with."""
@@ -78,10 +87,10 @@ def nightly_oversight():
         raise RuntimeError("oversight found something or could not look; see the red task's log")
 
     committed, record, champion = commit_record(), verify_record(), verify_champion()
-    drift, fairness = read_drift(), read_fairness()
+    chased, drift, fairness = chase_confirmations(), read_drift(), read_fairness()
     checked = checklist(drift, fairness)
-    committed >> [record, champion, drift, fairness] >> checked
-    [committed, record, champion, drift, fairness, checked] >> watcher()
+    committed >> [record, champion, chased, drift, fairness] >> checked
+    [committed, record, champion, chased, drift, fairness, checked] >> watcher()
 
 
 nightly_oversight()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import get_current_context
 
 if TYPE_CHECKING:
+    from pipeline_lib.gate.request import Request
     from pipeline_lib.runs import RunContext
 
 # A laptop without Celery has no executor of that name, and naming it would be a DAG import error.
@@ -35,6 +36,33 @@ def started_by() -> str | None:
     """Who triggered a manual run: that person may not sign it off. Nobody triggered a scheduled one."""
     dag_run = get_current_context()["dag_run"]
     return dag_run.triggering_user_name if str(dag_run.run_type.value) == "manual" else None
+
+
+def typed_request(approver: str | None = None) -> tuple[Request, str, list[str]]:
+    """What somebody typed into the force-promote form, who Airflow says they are, and keys that mean nothing.
+
+    A run that nobody in particular triggered has no authenticated person, and is refused for that.
+    """
+    from pipeline_lib.gate.request import Request
+
+    context = get_current_context()
+    params, dag_run = context["params"], context["dag_run"]
+    request = Request.typed(
+        params["version"],
+        params["operator"],
+        params["reason"],
+        dag_run.run_id,
+        ticket=params["ticket"],
+        approver=approver,
+        approver_signed_in=approver is not None,
+    )
+    unknown = sorted(set(dag_run.conf or {}) - {"version", "reason", "operator", "ticket"})
+    return request, dag_run.triggering_user_name or "nobody", unknown
+
+
+def responder(answer: dict[str, Any] | None) -> str | None:
+    """Login of who answered a question; None when it was not asked, or nobody answered in time."""
+    return ((answer or {}).get("responded_by_user") or {}).get("name")
 
 
 def reference(out: Any) -> dict[str, str]:

@@ -20,7 +20,7 @@ from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import CronTriggerTimetable, Param, TriggerRule, dag, task, task_group
 
 from pipeline_assets import CHAMPION, FEATURES, PACKAGE, TEACHER
-from pipeline_context import CUDA, PROMOTION, is_backfill, open_run, reference, started_by
+from pipeline_context import CUDA, PROMOTION, is_backfill, open_run, reference, responder, started_by
 from pipeline_lib import settings
 from pipeline_retries import DEFAULT_ARGS
 
@@ -199,13 +199,14 @@ def weekly_promotion():
         """The human's verdict, with who answered, when and why, as its own audit entry."""
         from pipeline_lib.gate import signoff
 
-        responder = answer.get("responded_by_user") or {}
+        who, chosen = responder(answer), answer["chosen_options"][0]
         decision = signoff.conclude(
             open_run().settings,
             verdict["decision_id"],
-            answer["chosen_options"][0] if responder else "expired",
-            responder.get("name"),
+            chosen if who else "expired",
+            who,
             (answer.get("params_input") or {}).get("reason") or "",
+            pendulum.parse(str(answer["responded_at"])) if who else None,
         )
         return {"decision_id": decision.decision_id, "decision": decision.decision}
 

@@ -12,7 +12,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from pipeline_lib import settings, signing
+from pipeline_lib import cli_promote, settings, signing
 from pipeline_lib.business_time import last_promotion_day, utc_now
 from pipeline_lib.errors import PipelineError, RequestRefused
 from pipeline_lib.keys import KeyFolder
@@ -117,6 +117,14 @@ def champion(place: Settings, asked: argparse.Namespace) -> int:
     return 0
 
 
+def promote(place: Settings, asked: argparse.Namespace) -> int:
+    """Force, roll back, approve, reject, confirm: exit codes of their own."""
+    code, shown = cli_promote.run(place, asked)
+    text = json.dumps(shown) if asked.json else cli_promote.text(shown)
+    print(text, file=sys.stdout if asked.json or not code else sys.stderr)
+    return code
+
+
 def leaks(_: Settings, asked: argparse.Namespace) -> int:
     """Plant every leak on a small bank, judge real raw tables, and print which check finds what."""
     from pipeline_lib.features.plants import run_plants
@@ -203,6 +211,7 @@ def _parser() -> argparse.ArgumentParser:
     verb("champion", champion, "which version serves, and by which decision").add_argument(
         "--json", action="store_true"
     )
+    cli_promote.add(verbs).set_defaults(run=promote)
     planted = verb("leaks", leaks, "plant every leak, print who catches it")
     planted.add_argument("--real", type=_named_folder, action="append", default=[], metavar="DATASET=FOLDER",
                          help="judge the raw tables of a real source too")  # fmt: skip

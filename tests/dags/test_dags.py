@@ -46,7 +46,8 @@ def test_the_weekly_run_is_monday_three_in_seoul(bag) -> None:
 
 @pytest.mark.parametrize("name", DAGS)
 def test_one_run_at_a_time_and_no_catch_up(bag, name: str) -> None:
-    assert bag.dags[name].max_active_runs == 1
+    # A forced version that waits for its second person holds up no further request; its pool serialises the effects.
+    assert bag.dags[name].max_active_runs == (16 if name == "force_promote" else 1)
     assert bag.dags[name].catchup is False
 
 

@@ -179,7 +179,9 @@ def test_no_customer_reaches_the_record_with_a_reason_a_ticket_or_a_statement(wo
     assert approved.reason == "APPROVED: Reviewed with [removed] about customer [removed]"
     releases.publish(world.ctx)
     assert world.seen.version == version
-    forced, _ = world.force(first, approver="second.person", reason="Wrong offer to 12345678, see 010-1234-5678", ticket="mail of 12345678")
+    forced, _ = world.force(
+        first, approver="second.person", reason="Wrong offer to 12345678, see 010-1234-5678", ticket="mail of 12345678"
+    )
     assert forced.reason == "Wrong offer to [removed], see [removed]"
     assert forced.body["ticket"] == "mail of [removed]"
     assert not any("12345678" in str(row.payload) for row in world.rows("promotion_decision"))

@@ -1,0 +1,239 @@
+"""``pipeline promote``: what a person does to the champion without Airflow's web page, through the same functions.
+
+The person is the system user who types; ``--operator`` must be that name. Where everybody shares one system user,
+as in a container, use the web page: there the name is a login. Exit codes: 0 done or nothing to do, 2 refused,
+3 store or record could not be used, 4 the version did not answer and the former one serves again, 5 somebody else is
+judging or releasing, try again. Source: promotion.md sections 8, 9 and 12.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pwd
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any
+
+from pipeline_lib.business_time import SEOUL
+from pipeline_lib.errors import ActivationFailed, LockBusy, PipelineError, RequestRefused, SettingsError
+from pipeline_lib.settings import Settings
+
+Shown = dict[str, Any]
+CODES: tuple[tuple[type[PipelineError], int], ...] = (
+    (RequestRefused, 2),
+    (SettingsError, 2),
+    (ActivationFailed, 4),
+    (LockBusy, 5),
+    (PipelineError, 3),
+)
+"""First match wins. Source: promotion.md section 12."""
+
+
+def run(settings: Settings, asked: argparse.Namespace) -> tuple[int, Shown]:
+    """Exit code, and what came of it as plain values."""
+    try:
+        return 0, asked.act(settings, asked)
+    except PipelineError as error:
+        code = next(code for kind, code in CODES if isinstance(error, kind))
+        return code, {"error": type(error).__name__, "message": str(error), "exit": code}
+
+
+def text(shown: Shown) -> str:
+    """The same for a person to read."""
+    if "error" in shown:
+        return f"{shown['error']}: {shown['message']}"
+    if "versions" in shown:
+        return "\n".join(_status_lines(shown))
+    return "\n".join(f"{name.replace('_', ' '):<16} {_plain(value)}" for name, value in shown.items())
+
+
+def force(settings: Settings, asked: argparse.Namespace) -> Shown:
+    from pipeline_lib.gate import force as forced
+
+    return _decided_and_released(settings, asked, forced.force_promote, asked.version,
+                                 allow_quarantined=asked.allow_quarantined)  # fmt: skip
+
+
+def rollback(settings: Settings, asked: argparse.Namespace) -> Shown:
+    from pipeline_lib.gate import force as forced
+
+    return _decided_and_released(settings, asked, forced.rollback)
+
+
+def approve(settings: Settings, asked: argparse.Namespace) -> Shown:
+    from pipeline_lib.gate import signoff
+
+    start = time.monotonic()
+    decision = signoff.conclude(settings, _question(settings, asked), "Approve", person(), asked.statement)
+    return _released(settings, decision.decision_id, start)
+
+
+def reject(settings: Settings, asked: argparse.Namespace) -> Shown:
+    from pipeline_lib.gate import signoff
+
+    decision = signoff.conclude(settings, _question(settings, asked), "Reject", person(), asked.statement)
+    return {
+        "version": decision.challenger_version,
+        "decision": decision.decision_id,
+        "outcome": decision.reason_code,
+        "by": decision.operator,
+    }
+
+
+def confirm(settings: Settings, asked: argparse.Namespace) -> Shown:
+    from pipeline_lib.gate import confirm as confirming
+
+    answer: confirming.Answer = "Object" if asked.object else "Confirm"
+    owed = [one.decision_id for one in confirming.waiting(settings)]
+    decision_id = asked.decision or _only(owed, "force-promote waits for a second person")
+    return {
+        "decision": decision_id,
+        **confirming.confirm(settings, decision_id, person(), answer, asked.statement or ""),
+    }
+
+
+def status(settings: Settings, _: argparse.Namespace) -> Shown:
+    from pipeline_lib.gate import standing
+
+    return standing.standing(settings)
+
+
+def person() -> str:
+    """Who is typing: the system user of this process, which the environment cannot claim."""
+    return pwd.getpwuid(os.getuid()).pw_name
+
+
+def _decided_and_released(
+    settings: Settings, asked: argparse.Namespace, decide: Callable[..., Any], *given: Any, **options: Any
+) -> Shown:
+    from pipeline_lib.gate import force as forced
+    from pipeline_lib.serve import probe
+
+    start, request_id = time.monotonic(), asked.request_id or str(uuid.uuid4())
+    decision, _ = decide(
+        settings, *given, asked.operator, asked.reason,
+        request_id=request_id, approver=asked.approver, ticket=asked.ticket, principal=person(),
+        smoke=probe.answers, **options,
+    )  # fmt: skip
+    code = forced.outcome(decision, request_id)
+    return {**_released(settings, decision.decision_id, start), "outcome": code, "request": request_id}
+
+
+def _released(settings: Settings, decision_id: str, start: float) -> Shown:
+    from pipeline_lib.audit import session
+    from pipeline_lib.gate.confirm import due_of
+    from pipeline_lib.objects import open_objects
+    from pipeline_lib.publish import release
+    from pipeline_lib.registry import decisions
+    from pipeline_lib.serve import probe
+
+    decided = time.monotonic()
+    stored = decisions.get(open_objects(settings.place.root), decision_id)
+    result = release.release(settings, stored.decision, stored.receipt, probe=probe.answers)
+    serves = time.monotonic()
+    session.commit(settings)
+    owed = due_of(stored.decision)
+    return {
+        "version": result.version,
+        "serving": result.serving,
+        "generation": result.generation,
+        "decision": decision_id,
+        "outcome": stored.decision.reason_code,
+        "review_due": stored.decision.body["review_due"],
+        "confirm_until": owed.due.isoformat() if owed else None,
+        "seconds": {"decide": round(decided - start, 2), "release": round(serves - decided, 2)},
+    }
+
+
+def _question(settings: Settings, asked: argparse.Namespace) -> str:
+    from pipeline_lib.gate import question
+    from pipeline_lib.objects import open_objects
+
+    if asked.decision:
+        return str(asked.decision)
+    waiting = question.open_ones(open_objects(settings.place.root))
+    return _only([str(one["decision_id"]) for one in waiting], "challenger waits for a sign-off")
+
+
+def _only(found: list[str], what: str) -> str:
+    if len(found) != 1:
+        raise RequestRefused(f"{len(found)} times a {what}; name one with --decision: {', '.join(found) or 'none'}")
+    return found[0]
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {part}" for name, part in value.items())
+    return "none" if value is None else str(value)
+
+
+def _status_lines(shown: Shown) -> Iterator[str]:
+    yield f"{'champion':<16} {_plain(shown['champion'])} (generation {shown['generation']})"
+    yield f"{'served before':<16} {_plain(shown['previous'])}"
+    yield ""
+    yield f"{'version':<20} {'state':<17} {'served h':>8}  {'last verdict':<22} one person may force it"
+    for one in shown["versions"]:
+        alone = f"no: {one['not_known_good']}" if one["not_known_good"] else "yes"
+        alone = "it serves" if one["version"] == shown["champion"] else alone
+        verdict = one["last_verdict"] or "never judged"
+        yield f"{one['version']:<20} {one['state']:<17} {one['hours_served']:>8}  {verdict:<22} {alone}"
+    yield ""
+    for one in shown["questions"]:
+        yield f"sign-off of {one['version']} until {_local(one['expires_at'])} (decision {one['decision_id']})"
+    for one in shown["confirmations"]:
+        late = "OVERDUE since" if one["overdue"] else "until"
+        yield f"second person for {one['version']}, forced by {one['operator']}, {late} {_local(one['due'])} " \
+              f"(decision {one['decision_id']})"  # fmt: skip
+    if not shown["questions"] and not shown["confirmations"]:
+        yield "nobody's answer is missing"
+
+
+def _local(moment: str) -> str:
+    return f"{datetime.fromisoformat(moment).astimezone(SEOUL):%a %d %b %H:%M} Seoul"
+
+
+def add(verbs: Any) -> argparse.ArgumentParser:
+    """The commands under ``promote``."""
+    promote: argparse.ArgumentParser = verbs.add_parser(
+        "promote", help="force, roll back, approve, reject, confirm; what serves and what could", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    acts = promote.add_subparsers(required=True, metavar="ACTION")
+    _add(acts, "status", status, "what serves, which versions one person may bring back, whose answer is missing")
+    one = _add(acts, "force", force, "make a registered version the champion now")
+    one.add_argument("--version", required=True, help="e.g. v20261109-7632e51c; `promote status` lists them")
+    one.add_argument(
+        "--allow-quarantined", action="store_true", help="the target is marked as known bad, and two agree"
+    )
+    _person(one)
+    _person(_add(acts, "rollback", rollback, "force the version that served before"))
+    for name, act, text_ in (("approve", approve, "approve the challenger that waits, and release it"),
+                             ("reject", reject, "decline the challenger that waits")):  # fmt: skip
+        answer = _add(acts, name, act, text_)
+        answer.add_argument("--statement", required=name == "approve", default="", help="why; 10 characters or more")
+        answer.add_argument("--decision", help="the gate's verdict; needed only when more than one waits")
+    second = _add(acts, "confirm", confirm, "confirm, as a second person, what somebody forced alone")
+    second.add_argument("--decision", help="the forced decision; needed only when more than one waits")
+    second.add_argument("--statement", help="what you looked at")
+    second.add_argument("--object", action="store_true", help="object instead: opens a major incident")
+    return promote
+
+
+def _add(
+    acts: Any, name: str, act: Callable[[Settings, argparse.Namespace], Shown], text_: str
+) -> argparse.ArgumentParser:
+    made: argparse.ArgumentParser = acts.add_parser(name, help=text_, description=text_)
+    made.add_argument("--json", action="store_true", help="one JSON object instead of text, errors too")
+    made.set_defaults(act=act)
+    return made
+
+
+def _person(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--operator", required=True, help="your system user, as `whoami` prints it")
+    made.add_argument("--reason", required=True, help="what happened, in 10 to 500 characters")
+    made.add_argument("--approver", help="a second person, named; mandatory unless the version is known-good")
+    made.add_argument("--ticket", help="e.g. INC-48213")
+    made.add_argument("--request-id", help="the same id again is the same request; made up when left out")
