@@ -125,6 +125,18 @@ def promote(place: Settings, asked: argparse.Namespace) -> int:
     return code
 
 
+def verdict(place: Settings, asked: argparse.Namespace) -> int:
+    """Compute a verdict of the gate again from its row and its evidence; exit 1 when anything comes out otherwise."""
+    from pipeline_lib.gate.recompute import recompute
+
+    found = recompute(place, asked.decision_id)
+    print(f"{found.decision.decision} {found.decision.reason_code}, {found.decision.challenger_version}: "
+          f"{found.values} values computed again, {len(found.differences)} differ")  # fmt: skip
+    if found.differences:
+        _table(["where", "recorded", "now"], found.differences)
+    return int(bool(found.differences))
+
+
 def leaks(_: Settings, asked: argparse.Namespace) -> int:
     """Plant every leak on a small bank, judge real raw tables, and print which check finds what."""
     from pipeline_lib.features.plants import run_plants
@@ -212,6 +224,9 @@ def _parser() -> argparse.ArgumentParser:
         "--json", action="store_true"
     )
     cli_promote.add(verbs).set_defaults(run=promote)
+    judged = verb("verdict", verdict, "compute a verdict of the gate again from the record and its evidence")
+    judged.add_argument("what", choices=["recompute"])
+    judged.add_argument("decision_id")
     planted = verb("leaks", leaks, "plant every leak, print who catches it")
     planted.add_argument("--real", type=_named_folder, action="append", default=[], metavar="DATASET=FOLDER",
                          help="judge the raw tables of a real source too")  # fmt: skip

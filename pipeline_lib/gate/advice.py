@@ -51,4 +51,11 @@ def _current(ctx: RunContext, stage: str) -> StageOutput | None:
     output = ctx.read(stage)
     made_from = {name: output.manifest.inputs[name] for name in ABOUT if name in output.manifest.inputs}
     same = all(ctx.read(name).content_hash == content for name, content in made_from.items())
-    return output if same else None
+    return output if same and _about(output.facts["summary"], ctx) else None
+
+
+def _about(summary: Mapping[str, Any], ctx: RunContext) -> bool:
+    """Whether the versions that advice names, if it names any, are those that are compared."""
+    named = summary.get("versions") or summary
+    compared = {"challenger": ctx.read("package").facts["version"], "champion": ctx.read("score").facts["champion"]}
+    return all(named[role] == version for role, version in compared.items() if isinstance(named.get(role), str))

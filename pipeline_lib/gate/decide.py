@@ -32,8 +32,10 @@ from pipeline_lib.settings import Settings
 
 log = logging.getLogger(__name__)
 
-PAGES = frozenset({"CHAMPION_UNLOADABLE", "CHAMPION_UNSCORABLE", "REGISTRY_CORRUPT"})
+PAGES = frozenset({"CHAMPION_UNLOADABLE", "CHAMPION_UNSCORABLE"})
 """Codes that somebody must look at now."""
+CHAMPION_INVALID = "METRIC_INVALID: champion"
+"""What serves answers something that admits no metric: also to be looked at now."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ def _judged(
         config_hash=ctx.settings.config_hash,
     )
     _require_unmoved(ctx, trial, real)
-    if decision.reason_code in PAGES:
+    if decision.reason_code in PAGES or decision.reason.startswith(CHAMPION_INVALID):
         log.critical("page on-call: %s", decision.reason)
     if not real:
         return _keep_dry_run(ctx.settings, ctx.objects, this.judged, decision)

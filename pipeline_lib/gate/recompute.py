@@ -56,7 +56,8 @@ def recompute(settings: Settings, decision_id: str) -> Recomputed:
         raise RequestRefused(f"decision {decision_id} was made by {recorded.operator} ({', '.join(steps)}){basis}")
     columns, climb = again(recorded, open_objects(settings.place.root))
     if columns.get("significance"):
-        count = None if before is None else before + (columns["significance"]["p"] is not None)
+        tested = columns["significance"]["p"] is not None
+        count = before + 1 if before is not None and tested else None
         columns["significance"] = {**columns["significance"], "tests_this_year": count}
     fresh = {**columns, "decision": climb.decision, "reason": f"{climb.answer.code}: {climb.answer.reason}"}
     said = {**{name: body[name] for name in COLUMNS}, "decision": recorded.decision, "reason": recorded.reason}

@@ -131,12 +131,33 @@ def _drift(body: Body) -> str:
     found = body.get("drift")
     if not found:
         return ""
+    alerts = [f"- {_alert(alert)}" for alert in found.get("alerts") or []]
+    unknown = [
+        f"Drift against the {role}: unknown, {why}."
+        for role, why in (("champion", found.get("why")), ("anchor", _anchor_why(found)))
+        if why
+    ]
     if found.get("why"):
-        return f"Drift against the champion: unknown, {found['why']}."
-    alerts = found.get("alerts") or []
-    said = "\n".join(f"- {_words(alert)}" for alert in alerts) if alerts else "no alerts."
-    anchor = "" if found.get("anchor") else "\n\nDrift against the anchor: unknown, there is none."
-    return f"Drift against the champion: {chr(10) if alerts else ''}{said}{anchor}"
+        return " ".join(unknown)
+    said = (
+        "Drift raises no alert."
+        if not alerts
+        else f"Drift raises {len(alerts)} alert{'s' if len(alerts) > 1 else ''}; drift never blocks:"
+    )
+    return "\n\n".join([said, *(["\n".join(alerts)] if alerts else []), *unknown])
+
+
+def _anchor_why(found: Mapping[str, Any]) -> str | None:
+    why = found.get("anchor_why")
+    return why if why or found.get("anchor") or found.get("why") else "there is none"
+
+
+def _alert(alert: Any) -> str:
+    """``champion, churn_signal: psi 0.31, limit 0.2``."""
+    if not isinstance(alert, dict):
+        return str(alert)
+    about = ", ".join(str(alert[name]) for name in ("against", "task", "feature") if name in alert)
+    return f"{about}: {alert['statistic']} {_plain(alert['value'])}, limit {_plain(alert['limit'])}"
 
 
 def _counterfactual(body: Body) -> str:
@@ -156,11 +177,6 @@ def _hooks(body: Body) -> str:
 def _path(body: Body) -> str:
     steps = [[s["step"], s["outcome"], s["code"] or "-"] for s in body.get("gate_path") or []]
     return _table(["step", "outcome", "code"], steps) if steps else ""
-
-
-def _words(alert: Any) -> str:
-    """An alert as it is, or its parts one after another."""
-    return ", ".join(f"{name} {_plain(value)}" for name, value in alert.items()) if isinstance(alert, dict) else alert
 
 
 def _table(head: list[str], rows: list[list[Any]]) -> str:

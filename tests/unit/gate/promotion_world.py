@@ -48,6 +48,8 @@ class Tweaks:
     task_strength: dict[str, float] = field(default_factory=dict)
     fidelity: dict[str, str] = field(default_factory=dict)
     kl: dict[str, float | None] = field(default_factory=dict)
+    failing: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """Task -> missed criteria of its fidelity report."""
     by_rules: tuple[str, ...] = ()
     classes: dict[str, int] = field(default_factory=dict)
     without: tuple[str, ...] = ()
@@ -157,7 +159,9 @@ class World:
         return force.force_promote(self.settings, version, **{**given, **options})
 
     def rows(self, event: str) -> list[session.StoredRow]:
-        return [row for row in session.rows(self.settings) if row.header["event"] == event]
+        """In the order of time; the record itself is read chain by chain."""
+        found = [row for row in session.rows(self.settings) if row.header["event"] == event]
+        return sorted(found, key=lambda row: str(row.header["ts"]))
 
     def state(self, version: str) -> str:
         return str(states.read(self.ctx.objects, version)["state"])
@@ -199,7 +203,14 @@ def write_package(folder: Path, monday: date, tweaks: Tweaks, keys: KeyFolder) -
     tasks = [
         _task(name, tweaks) for name in (*BINARY, *CLASSES, *REGRESSION, *tweaks.extra) if name not in tweaks.without
     ]
-    reports = {t["name"]: {"metrics": {"kl": tweaks.kl.get(t["name"], 0.05)}} for t in tasks if t["route"] == "distil"}
+    reports = {
+        t["name"]: {
+            "metrics": {"kl": tweaks.kl.get(t["name"], 0.05)},
+            "failing": tweaks.failing.get(t["name"], []),
+        }
+        for t in tasks
+        if t["route"] == "distil"
+    }
     content = {"reports/fidelity.json": json.dumps({"tasks": reports}).encode()}
     content |= {f"students/{t['name']}/model.txt": b"tree\nversion=v4\n" for t in tasks if t["serve_layer"] < 3}
     body = {

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from pipeline_lib.errors import GateCannotJudge
+from pipeline_lib.errors import GateCannotJudge, SettingsError
 from pipeline_lib.gate import evidence, signoff
 from pipeline_lib.gate.attempt import Mode
 from pipeline_lib.publish import release as releases
 from pipeline_lib.registry import rows, states
-from tests.unit.gate.promotion_world import WEAK, Tweaks, World, later
+from tests.unit.gate.promotion_world import POLICY, WEAK, Tweaks, World, later
 
 
 def test_every_verdict_is_one_row_that_says_the_same(world: World, tmp_path: Path) -> None:
@@ -143,3 +144,55 @@ def test_the_form_shows_every_number_and_the_deadline(world: World, tmp_path: Pa
     assert "Underpowered" in text
     assert "Answer until" in text
     assert len(world.rows("approval_opened")) == 1
+
+
+def test_an_underpowered_policy_is_refused_in_production(world: World, tmp_path: Path) -> None:
+    world.bootstrap(tmp_path)
+    world.challenge(tmp_path)
+    place = world.settings.place.model_copy(update={"env": "prod"})
+    prod = World(world.settings.model_copy(update={"place": place}), world.monday)
+    assert POLICY["promotion"]["min_gate_rows"] < prod.settings.promotion.powered_gate_rows
+    with pytest.raises(SettingsError, match="min_gate_rows is 500 in prod"):
+        prod.judge()
+
+
+def test_judging_that_takes_too_long_is_an_error_and_no_verdict(world: World, tmp_path: Path) -> None:
+    world.bootstrap(tmp_path)
+    world.challenge(tmp_path)
+    with pytest.raises(GateCannotJudge, match="TIMED_OUT"):
+        world.with_policy(verdict_timeout_s=1e-9).judge()
+    assert len(world.rows("promotion_decision")) == 1
+
+
+def test_the_tests_of_a_year_are_counted(world: World, tmp_path: Path) -> None:
+    """Neither a first version, nor one below the floor, nor a dry run, nor an answer makes the primary test."""
+    world.bootstrap(tmp_path)
+    _, asked = world.await_approval(tmp_path)
+    world.approve(asked)
+    world.challenge(tmp_path, Tweaks(kl={"churn_signal": 0.3}))
+    assert world.judge()["reason_code"] == "FIDELITY_FAILED"
+    world.challenge(tmp_path)
+    world.judge("dry_run")
+    assert count_of(world, asked) == 1
+    world.challenge(tmp_path, Tweaks(strength=0.3))
+    assert count_of(world, str(world.judge()["decision_id"])) == 2
+    world.monday = date(2027, 1, 4)
+    world.challenge(tmp_path)
+    decision_id = str(world.judge()["decision_id"])
+    assert count_of(world, decision_id) == 1
+    assert "Primary test number 1 of this year" in world.ctx.read("gate").path("comparison.md").read_text()
+
+
+def count_of(world: World, decision_id: str) -> int:
+    return int(world.stored(decision_id).decision.body["significance"]["tests_this_year"])
+
+
+def test_a_perfect_tie_is_no_gain_however_often_it_is_judged(world: World, tmp_path: Path) -> None:
+    """The champion itself, packaged again: every difference is 0, every interval empty."""
+    world.bootstrap(tmp_path)
+    world.challenge(tmp_path, Tweaks(strength=WEAK), Tweaks(strength=WEAK))
+    body = world.stored(world.judge()["decision_id"]).decision.body
+    assert {(row["delta"], row["low"], row["high"], row["why"]) for row in body["comparison"][1:]} == {
+        ("0.000000000", "0.000000000", "0.000000000", "equal")
+    }
+    assert body["significance"]["p"] == "1.000000000"
