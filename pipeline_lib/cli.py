@@ -12,7 +12,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from pipeline_lib import cli_promote, settings, signing
+from pipeline_lib import cli_promote, cli_registry, settings, signing
 from pipeline_lib.business_time import last_promotion_day, utc_now
 from pipeline_lib.errors import PipelineError, RequestRefused
 from pipeline_lib.keys import KeyFolder
@@ -224,6 +224,7 @@ def _parser() -> argparse.ArgumentParser:
         "--json", action="store_true"
     )
     cli_promote.add(verbs).set_defaults(run=promote)
+    cli_registry.add(verbs).set_defaults(run=promote)
     judged = verb("verdict", verdict, "compute a verdict of the gate again from the record and its evidence")
     judged.add_argument("what", choices=["recompute"])
     judged.add_argument("decision_id")
