@@ -91,30 +91,33 @@ class Releaser:
 def pointed(here: Releaser, decision: Decision, receipt: Receipt, lock: Lease | None) -> Pointer:
     """The pointer that this decision makes: through the door, unless a crashed call had got that far.
 
-    A forced swap that is lost is tried again: the last explicit human wins.
+    A forced swap that is lost is tried again: the last explicit human wins. One that was lost to another process
+    with the same decision is that process's.
 
     Raises:
         GateCannotJudge: CHAMPION_CHANGED: the swap was lost, or a person forced another version after this decision.
         LockBusy: the lock was lost while the target took the version.
     """
     attempts = here.settings.promotion.force.swap_attempts if decision.decision == "force_promote" else 1
-    for attempt in range(1, attempts + 1):
+    lost = SwapLost(f"{pointer.KEY}: no attempt")
+    for attempt in range(attempts + 1):
         seen = here.seen((decision.decision_id,))
         if seen.pointer and seen.pointer.decision_id == decision.decision_id:
             return seen.pointer
         if by := forced_since(here.objects, seen, decision.decision_id):
             raise GateCannotJudge("CHAMPION_CHANGED", f"{seen.version} was forced by {by} after this decision")
+        if attempt == attempts:
+            break
         if seen.pointer:  # what served so far is on its document before the pointer forgets it
             _documented(here, seen)
         if lock is not None:
             lock.keep()
         try:
             return pointer.swap(here.settings, here.objects, decision, receipt, seen.tag, here.now)
-        except SwapLost as lost:
-            if attempt == attempts:
-                raise GateCannotJudge("CHAMPION_CHANGED", str(lost)) from lost
-            log.warning("swap lost, attempt %d of %d: %s", attempt, attempts, lost)
-    raise AssertionError("the last attempt returns or raises")
+        except SwapLost as found:
+            lost = found
+            log.warning("swap lost, attempt %d of %d: %s", attempt + 1, attempts, lost)
+    raise GateCannotJudge("CHAMPION_CHANGED", str(lost)) from lost
 
 
 def forced_since(objects: Objects, seen: Seen, decision_id: str) -> str | None:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -42,7 +43,7 @@ class LocalTarget(Target):
             with tempfile.TemporaryDirectory(dir=self.folder, prefix=TEMP) as scratch:
                 shutil.copytree(copy.folder, Path(scratch) / version)
                 _flush(Path(scratch) / version)
-                os.rename(Path(scratch) / version, final)
+                _named(Path(scratch) / version, final)
             _fsync(self.folder)
         _require_files(final, wanted, copy.package.sha256)
         return version
@@ -110,6 +111,15 @@ def _require_files(folder: Path, wanted: dict[str, str] | Any, manifest_sha256: 
         require_equal({**wanted, MANIFEST: manifest_sha256}, found, str(folder))
     except ManifestMismatch as error:
         raise ActivationFailed(f"the released folder is not the package: {error}") from error
+
+
+def _named(folder: Path, final: Path) -> None:
+    """Give a finished folder its name; a release of the same version at the same time may have been first."""
+    try:
+        os.rename(folder, final)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
 
 
 def _flush(folder: Path) -> None:
