@@ -15,7 +15,7 @@ from pathlib import Path
 
 import polars as pl
 
-from pipeline_lib.errors import ContractError, ObjectMissing
+from pipeline_lib.errors import ContractError, ObjectMissing, SwapLost
 from pipeline_lib.keys import subject_ref
 from pipeline_lib.objects import Objects
 
@@ -39,7 +39,7 @@ def assign_keys(snapshots: Mapping[date, Sequence[Path]]) -> pl.DataFrame:
 
 
 def write_index(objects: Objects, dataset: str, keys: pl.DataFrame, pepper: bytes, *, may_replace: bool) -> None:
-    """Store pseudonym -> key, keeping what is there: the index only grows.
+    """Store pseudonym -> key, keeping what is there: the index only grows, whatever the order in which runs come.
 
     Args:
         may_replace: whether another bank may take this one's place (a generated bank with other parameters).
@@ -50,27 +50,36 @@ def write_index(objects: Objects, dataset: str, keys: pl.DataFrame, pepper: byte
     name = f"restricted/{dataset}/customer_index.parquet"
     digests = [subject_ref(pepper, customer) for customer in keys.get_column("customer_id")]
     fresh = keys.select(customer_digest=pl.Series(digests, dtype=pl.String), customer_key="customer_key")
-    stored = _stored(objects, name)
-    if stored is not None:
-        if _contradicts(stored, fresh):
-            if not may_replace:
-                raise ContractError(
-                    f"{name}: the stored index gives other keys to the same customers; the source's history or the "
-                    "pepper changed. To start a new bank, remove this object and the runs made with it"
-                )
-        elif stored.height >= fresh.height:
+    written = BytesIO()
+    fresh.sort("customer_digest").write_parquet(written, compression="zstd")
+    while True:
+        stored, tag = _stored(objects, name)
+        if stored is not None and _is_enough(stored, fresh, name, may_replace=may_replace):
             return
-    with objects.scratch() as folder:
-        path = folder / "customer_index.parquet"
-        fresh.sort("customer_digest").write_parquet(path, compression="zstd")
-        objects.put_file(name, path)
+        try:
+            objects.swap(name, written.getvalue(), tag)
+        except SwapLost:  # a run of another week wrote in between: look again, it may know more customers
+            continue
+        return
 
 
-def _stored(objects: Objects, name: str) -> pl.DataFrame | None:
+def _stored(objects: Objects, name: str) -> tuple[pl.DataFrame | None, str | None]:
     try:
-        return pl.read_parquet(BytesIO(objects.get(name)))
+        data, tag = objects.get_tagged(name)
     except ObjectMissing:
-        return None
+        return None, None
+    return pl.read_parquet(BytesIO(data)), tag
+
+
+def _is_enough(stored: pl.DataFrame, fresh: pl.DataFrame, name: str, *, may_replace: bool) -> bool:
+    if not _contradicts(stored, fresh):
+        return stored.height >= fresh.height
+    if may_replace:
+        return False
+    raise ContractError(
+        f"{name}: the stored index gives other keys to the same customers; the source's history or the pepper "
+        "changed. To start a new bank, remove this object and the runs made with it"
+    )
 
 
 def _contradicts(stored: pl.DataFrame, fresh: pl.DataFrame) -> bool:

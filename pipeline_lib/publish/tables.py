@@ -20,7 +20,7 @@ import numpy as np
 import polars as pl
 
 from pipeline_lib.canonical import digest
-from pipeline_lib.errors import ObjectMissing
+from pipeline_lib.errors import ObjectMissing, SwapLost
 from pipeline_lib.publish.baked import newest_snapshot, serving_schema_hash
 from pipeline_lib.runs import RunContext, StageOutput, code_version
 
@@ -50,20 +50,41 @@ CREATE TABLE idempotency (key TEXT PRIMARY KEY, request_digest TEXT NOT NULL, re
 
 
 def export(ctx: RunContext) -> None:
-    """Refresh the feature rows unless those there are newer or already these; create the state if it is missing."""
+    """Refresh the feature rows unless those there are newer or already these; create the state if it is missing.
+
+    Runs of several weeks end with the rows of the newest, in whatever order or however close together they come.
+    """
     create_state(ctx)
     made_from = _made_from(ctx)
-    there = _meta(ctx, _key(ctx, "feature_rows"))
-    if there.get("made_from") == made_from:
-        return
-    if there.get("as_of", "") > ctx.logical_date.isoformat():
-        log.info("serving rows are of %s, newer than %s: kept", there["as_of"], ctx.logical_date)
+    if _is_kept(ctx, _there(ctx)[0], made_from):
         return
     with ctx.objects.scratch() as folder:
         path = folder / "feature_rows.sqlite"
         count = _write_rows(ctx, path, made_from)
-        ctx.objects.put_file(_key(ctx, "feature_rows"), path)
-    log.info("serving rows: %d customers as of %s", count, ctx.logical_date)
+        if _replaced(ctx, path.read_bytes(), made_from):
+            log.info("serving rows: %d customers as of %s", count, ctx.logical_date)
+
+
+def _replaced(ctx: RunContext, rows: bytes, made_from: str) -> bool:
+    """Put the rows in place; whether they were still wanted."""
+    while True:
+        there, tag = _there(ctx)
+        if _is_kept(ctx, there, made_from):
+            return False
+        try:
+            ctx.objects.swap(_key(ctx, "feature_rows"), rows, tag)
+        except SwapLost:  # a run of another week wrote in between: look again, it may be a newer one
+            continue
+        return True
+
+
+def _is_kept(ctx: RunContext, there: Mapping[str, str], made_from: str) -> bool:
+    if there.get("made_from") == made_from:
+        return True
+    if there.get("as_of", "") <= ctx.logical_date.isoformat():
+        return False
+    log.info("serving rows are of %s, newer than %s: kept", there["as_of"], ctx.logical_date)
+    return True
 
 
 def _made_from(ctx: RunContext) -> str:
@@ -177,24 +198,28 @@ def _shorts(ctx: RunContext) -> list[str]:
 
 
 def create_state(ctx: RunContext) -> None:
-    """The tables of oversight, empty; kept when they are there."""
+    """The tables of oversight, empty; kept when they are there, or when another run creates them just now."""
     key = _key(ctx, "state")
     if ctx.objects.exists(key):
         return
-    with ctx.objects.scratch() as folder:
-        path = folder / "state.sqlite"
-        with closing(sqlite3.connect(path)) as database, database:
-            database.executescript(STATE_TABLES)
-        ctx.objects.put_file(key, path)
-
-
-def _meta(ctx: RunContext, key: str) -> dict[str, str]:
+    with closing(sqlite3.connect(":memory:")) as database:
+        database.executescript(STATE_TABLES)
+        empty = database.serialize()
     try:
-        path = ctx.objects.local_path(key)
+        ctx.objects.swap(key, empty, None)
+    except SwapLost:
+        log.info("serving state was created by another run")
+
+
+def _there(ctx: RunContext) -> tuple[dict[str, str], str | None]:
+    """What is said about the feature rows that are there, and the tag that replaces exactly those."""
+    try:
+        data, tag = ctx.objects.get_tagged(_key(ctx, "feature_rows"))
     except ObjectMissing:
-        return {}
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
-        return dict(database.execute("SELECT key, value FROM meta"))
+        return {}, None
+    with closing(sqlite3.connect(":memory:")) as database:
+        database.deserialize(data)
+        return dict(database.execute("SELECT key, value FROM meta")), tag
 
 
 def _key(ctx: RunContext, table: str) -> str:
@@ -203,5 +228,5 @@ def _key(ctx: RunContext, table: str) -> str:
 
 def refreshed_on(ctx: RunContext) -> date | None:
     """Date of the rows that serve now, or None when there are none."""
-    as_of = _meta(ctx, _key(ctx, "feature_rows")).get("as_of")
+    as_of = _there(ctx)[0].get("as_of")
     return date.fromisoformat(as_of) if as_of else None
