@@ -38,6 +38,12 @@ def started_by() -> str | None:
     return dag_run.triggering_user_name if str(dag_run.run_type.value) == "manual" else None
 
 
+def promotable() -> bool | None:
+    """Whether who started a run by hand says that it may change the champion; None for a run of the schedule."""
+    context = get_current_context()
+    return bool(context["params"]["promotable"]) if str(context["dag_run"].run_type.value) == "manual" else None
+
+
 def typed_request(approver: str | None = None) -> tuple[Request, str, list[str]]:
     """What somebody typed into the force-promote form, who Airflow says they are, and keys that mean nothing.
 

@@ -10,7 +10,8 @@ and give a reason. Nobody answering for 72 hours counts as Reject.
 **Red at `check_tables` or `check_features`**: a label or the future reaches a feature; the log names column,
 statistic and threshold. Nothing was trained. **Red at `check_scores`**: a model is better than it can honestly be.
 **Red at `judge`**: the gate could not judge; the champion is unchanged. Clearing a task is safe: every stage is
-idempotent for its date. Backfilled runs judge and never change the champion.
+idempotent for its date. Backfilled runs, runs older than one that was judged, and runs started by hand without
+*promotable* judge in full and never change the champion.
 """
 
 from datetime import timedelta
@@ -20,7 +21,7 @@ from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import CronTriggerTimetable, Param, TriggerRule, dag, task, task_group
 
 from pipeline_assets import CHAMPION, FEATURES, PACKAGE, TEACHER
-from pipeline_context import CUDA, PROMOTION, is_backfill, open_run, reference, responder, started_by
+from pipeline_context import CUDA, PROMOTION, is_backfill, open_run, promotable, reference, responder, started_by
 from pipeline_lib import settings
 from pipeline_retries import DEFAULT_ARGS
 
@@ -35,6 +36,7 @@ SCHEDULES = settings.load().schedules
     default_args=DEFAULT_ARGS,
     doc_md=__doc__,
     tags=["promotion"],
+    params={"promotable": Param(False, type="boolean", title="A run started by hand: may it change the champion?")},
 )
 def weekly_promotion():
     @task(**PROMOTION)
@@ -177,14 +179,15 @@ def weekly_promotion():
         from pipeline_lib.gate import decide
         from pipeline_lib.serve import probe
 
+        who = {"started_by": started_by(), "promotable": promotable()}
         mode = "dry_run" if is_backfill() else "evaluate"
-        return dict(decide.decide(open_run(), mode=mode, started_by=started_by(), smoke=probe.answers).facts)
+        return dict(decide.decide(open_run(), mode=mode, smoke=probe.answers, **who).facts)
 
     @task.branch
     def route(verdict: dict) -> str:
         """A first champion is released, a cleared challenger waits for a human, anything else is done."""
         return {"bootstrap": "release", "promote": "release", "await_signoff": "open_approval"}.get(
-            "none" if is_backfill() else verdict["decision"], "close_run"
+            "none" if verdict["mode"] == "dry_run" else verdict["decision"], "close_run"
         )
 
     @task

@@ -207,7 +207,11 @@ def _start(place: Place, monday: date) -> str:
     """Trigger the run of that Monday, or repeat it when there is one: every stage is idempotent."""
     moment = datetime(monday.year, monday.month, monday.day, 3) - timedelta(hours=9)  # 03:00 in Seoul, as UTC
     place.call("PATCH", f"/api/v2/dags/{DAG}", {"is_paused": False})
-    body = {"logical_date": moment.replace(tzinfo=UTC).isoformat(), "dag_run_id": f"weekly_{monday}", "conf": {}}
+    body = {
+        "logical_date": moment.replace(tzinfo=UTC).isoformat(),
+        "dag_run_id": f"weekly_{monday}",
+        "conf": {"promotable": True},
+    }
     try:
         return place.call("POST", f"/api/v2/dags/{DAG}/dagRuns", body)["dag_run_id"]
     except urllib.error.HTTPError as error:

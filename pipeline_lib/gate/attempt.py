@@ -34,13 +34,15 @@ class Attempt:
         return self.judged.mode
 
 
-def identify(ctx: RunContext, manifest_sha256: str, mode: Mode, *, started_by: str | None, promotable: bool) -> Attempt:
+def identify(
+    ctx: RunContext, manifest_sha256: str, mode: Mode, *, started_by: str | None, promotable: bool | None
+) -> Attempt:
     """The identity of the verdict this run asks for.
 
     Args:
         mode: what the caller asks for; a real verdict may be refused, a dry run never is.
         started_by: who started the run by hand, None for a schedule.
-        promotable: whether whoever started it by hand said that it may change the champion.
+        promotable: whether it was said that the run may change the champion; a run of the schedule needs no word.
     """
     real, dry = (_latest(ctx, manifest_sha256, one) for one in ("evaluate", "dry_run"))
     if mode == "dry_run":
@@ -49,7 +51,7 @@ def identify(ctx: RunContext, manifest_sha256: str, mode: Mode, *, started_by: s
         return Attempt(real, None)
     if is_older(ctx):
         return Attempt(dry, OLDER)
-    if started_by is not None and not promotable:
+    if promotable is False or (started_by is not None and not promotable):
         return Attempt(dry, BY_HAND)
     return Attempt(real, None)
 

@@ -53,7 +53,7 @@ def decide(
     mode: Mode = "evaluate",
     *,
     started_by: str | None = None,
-    promotable: bool = False,
+    promotable: bool | None = None,
     hooks: Sequence[Hook] = (),
     smoke: Probe = complete_and_loadable,
     now: datetime | None = None,
@@ -63,7 +63,8 @@ def decide(
     Args:
         mode: what is asked for; ``attempt.identify`` may make a dry run of it, never the other way.
         started_by: who started the run by hand; that person may not approve it.
-        promotable: whether a run started by hand may change the champion; a scheduled one may.
+        promotable: whether it was said that the run may change the champion. None, for a run of the schedule, is
+            a yes unless somebody started it.
         hooks: vetoes of compliance, asked after the competition and before the counterfactual one.
         smoke: raises when a verified package does not answer.
         now: the moment of judging.

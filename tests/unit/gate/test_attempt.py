@@ -94,11 +94,17 @@ def test_a_run_that_a_newer_one_overtook_has_no_verdict(world: World, tmp_path: 
 
 @pytest.mark.parametrize(
     ("started_by", "promotable", "mode"),
-    [(None, False, "evaluate"), ("data.engineer", False, "dry_run"), ("data.engineer", True, "evaluate")],
-    ids=["by the schedule", "by hand", "by hand, called promotable"],
+    [
+        (None, None, "evaluate"),
+        ("data.engineer", None, "dry_run"),
+        ("data.engineer", False, "dry_run"),
+        (None, False, "dry_run"),
+        ("data.engineer", True, "evaluate"),
+    ],
+    ids=["by the schedule", "by hand", "by hand, said no", "by nobody who is known", "by hand, called promotable"],
 )
 def test_a_run_started_by_hand_is_judged_for_real_only_when_it_was_called_promotable(
-    world: World, tmp_path: Path, started_by: str | None, promotable: bool, mode: str
+    world: World, tmp_path: Path, started_by: str | None, promotable: bool | None, mode: str
 ) -> None:
     world.bootstrap(tmp_path)
     world.challenge(tmp_path)
@@ -106,7 +112,7 @@ def test_a_run_started_by_hand_is_judged_for_real_only_when_it_was_called_promot
     assert facts["mode"] == mode
     assert (facts["why_dry_run"] is None) == (mode == "evaluate")
     if mode == "dry_run":  # it says so, and does not use up the real verdict
-        assert world.judge(started_by=None, promotable=False)["mode"] == "evaluate"
+        assert world.judge(started_by=None, promotable=None)["mode"] == "evaluate"
 
 
 def test_a_superseded_question_is_not_asked_again(world: World, tmp_path: Path) -> None:
