@@ -101,7 +101,7 @@ def _make(ctx: RunContext, window: Window, frames: Mapping[str, pl.DataFrame], f
 
 def _log(settings: Settings, window: Window, frames: Mapping[str, pl.DataFrame], found: Outcomes) -> Log:
     rules = settings.monitoring.counterfactual
-    with duckdb.connect(config={"threads": settings.place.threads, "TimeZone": "UTC"}) as db:
+    with duckdb.connect(config={"threads": settings.place.threads}) as db:
         for name, frame in frames.items():
             db.register(name, frame.to_arrow())
         db.register("outcome", found.accepted.to_arrow())
