@@ -105,7 +105,7 @@ def pointed(here: Releaser, decision: Decision, receipt: Receipt, lock: Lease | 
         if seen.pointer and seen.pointer.decision_id == decision.decision_id:
             return seen.pointer
         if by := forced_since(here.objects, seen, decision.decision_id):
-            raise GateCannotJudge("CHAMPION_CHANGED", f"{seen.version} was forced by {by} after this decision")
+            raise _changed(here, f"{seen.version} was forced by {by} after this decision")
         if attempt == attempts:
             break
         if seen.pointer:  # what served so far is on its document before the pointer forgets it
@@ -117,7 +117,13 @@ def pointed(here: Releaser, decision: Decision, receipt: Receipt, lock: Lease | 
         except SwapLost as found:
             lost = found
             log.warning("swap lost, attempt %d of %d: %s", attempt + 1, attempts, lost)
-    raise GateCannotJudge("CHAMPION_CHANGED", str(lost)) from lost
+    raise _changed(here, str(lost)) from lost
+
+
+def _changed(here: Releaser, why: str) -> GateCannotJudge:
+    """Documents may have been written as of the pointer that is no more: they follow the new one first."""
+    follow(here)
+    return GateCannotJudge("CHAMPION_CHANGED", why)
 
 
 def forced_since(objects: Objects, seen: Seen, decision_id: str) -> str | None:
