@@ -174,6 +174,16 @@ def weekly_promotion():
         return reference(successive.drift(open_run()))
 
     @task(**PROMOTION)
+    def counterfactual():
+        """What logged answers say about the challenger; UNAVAILABLE while the champion explores nothing."""
+        from pipeline_lib.monitor.counterfactual import logged, stage
+        from pipeline_lib.serve import replay
+
+        logged.log(open_run())
+        replay.replay(open_run())
+        return reference(stage.compare(open_run()))
+
+    @task(**PROMOTION)
     def judge() -> dict:
         """The gate. Its verdict is in the audit record before this task ends."""
         from pipeline_lib.gate import decide
@@ -261,7 +271,7 @@ def weekly_promotion():
     trained, distilled = train_teacher(), distil()
     scored, checked = score(), check_scores()
     repair() >> data() >> trained >> distilled >> [scored, checked] >> verdict
-    scored >> drift() >> verdict
+    scored >> [drift(), counterfactual()] >> verdict
     shown, routed = open_approval(verdict), route(verdict)
     answered = conclude(verdict, sign_off.output)
     released, closed = release(verdict), close_run()

@@ -34,6 +34,9 @@ STAGES = {
     "package": "publish.package:package",
     "score": "serve.batch:score",
     "drift": "monitor.successive:drift",
+    "logged": "monitor.counterfactual.logged:log",
+    "replay": "serve.replay:replay",
+    "counterfactual": "monitor.counterfactual.stage:compare",
     "gate": "gate.decide:decide",
     "publish": "publish.release:publish",
 }

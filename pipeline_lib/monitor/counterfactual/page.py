@@ -25,7 +25,8 @@ def _head(body: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     yield f"{MEANING[body['verdict']]}. {body['reason']}."
     yield ""
-    yield f"Challenger {_shown(body['challenger'])}, champion {_shown(body['champion'])}."
+    versions = body["versions"]
+    yield f"Challenger {_shown(versions['challenger'])}, champion {_shown(versions['champion'])}."
     log, replay = body["log"], body["replay"]
     states = ", ".join(f"{count} {state}" for state, count in log["states"].items() if count)
     yield (

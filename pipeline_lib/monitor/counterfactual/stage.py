@@ -26,8 +26,8 @@ HEADLINES: tuple[tuple[str, fairness.Metric], ...] = (
 
 def compare(ctx: RunContext) -> StageOutput:
     """Judge the challenger of stage ``score`` on the answers of stage ``logged``, replayed in stage ``replay``."""
-    logged, replay = ctx.read("logged"), ctx.read("replay")
-    return ctx.produce("counterfactual", partial(_make, ctx.settings, logged, replay), [logged, replay])
+    scored, logged, replay = (ctx.read(stage) for stage in ("score", "logged", "replay"))
+    return ctx.produce("counterfactual", partial(_make, ctx.settings, logged, replay), [scored, logged, replay])
 
 
 def find(
@@ -63,7 +63,7 @@ def summary(found: Finding, about: Mapping[str, Any]) -> dict[str, Any]:
             "reason": found.reason,
             **about,
             **found.numbers,
-            **chosen,
+            **{name: chosen.get(name) for name in ("lift", "low", "high")},
             "estimates": {name: dict(values) for name, values in found.estimates.items()},
             "support": {name: side.to_dict() for name, side in found.support.items()},
             "clipping": [dict(row) for row in found.clipping],
@@ -84,7 +84,11 @@ def _make(settings: Settings, logged: StageOutput, replay: StageOutput, out: Out
     roles = {role: replay.facts[role] for role in ("champion", "challenger")}
     tables = pl.read_parquet(logged.path(TABLE)), pl.read_parquet(replay.path(REPLAY))
     found = find(settings, *tables, roles, logged.facts["why"])
-    about = {**roles, "log": dict(logged.facts), "replay": {k: v for k, v in replay.facts.items() if k not in roles}}
+    about = {
+        "versions": roles,
+        "log": dict(logged.facts),
+        "replay": {k: v for k, v in replay.facts.items() if k not in roles},
+    }
     out.path("counterfactual.json").write_text(json.dumps(body(found, about), indent=1, sort_keys=True) + "\n")
     out.path("counterfactual.md").write_text(page.text(body(found, about)))
     out.facts.update(summary=summary(found, about))

@@ -80,6 +80,7 @@ def test_the_model_whose_items_are_accepted_wins_and_the_lift_is_the_true_one(
     assert float(found["low"]) < lift < float(found["high"])
     assert (found["answers"], found["unreproduced"]) == (replayed.counts["asked"], 0)
     assert found["log"]["accepted"] == found["accepted"]
+    assert found["versions"] == stream.roles
 
 
 def test_the_stage_writes_the_finding_for_people_and_for_the_gate(stream: Stream, replayed: replay.Replayed) -> None:
