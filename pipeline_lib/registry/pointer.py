@@ -11,7 +11,7 @@ A copy of every pointer is kept under its generation, so that an older one put b
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -211,10 +211,13 @@ def _expected(objects: Objects, keys: KeyFolder, tag: str | None, pending: Colle
 
 def _write(objects: Objects, keys: KeyFolder, pointer: Pointer, expected_tag: str | None) -> None:
     body = asdict(pointer)
-    signature = signing.sign(keys, PURPOSE, canonical_bytes(body)).hex()
-    sealed = canonical_bytes({"pointer": body, "key_id": signing.key_id(keys, PURPOSE), "signature": signature})
+    sealed = _sealed(body, signing.key_id(keys, PURPOSE), signing.sign(keys, PURPOSE, canonical_bytes(body)))
     objects.swap(KEY, sealed, expected_tag)
     objects.create(_past(pointer.generation), sealed)
+
+
+def _sealed(body: Mapping[str, Any], signed_by: str, signature: bytes) -> bytes:
+    return canonical_bytes({"pointer": body, "key_id": signed_by, "signature": signature.hex()})
 
 
 def _opened(keys: KeyFolder, data: bytes) -> Pointer:
@@ -222,6 +225,8 @@ def _opened(keys: KeyFolder, data: bytes) -> Pointer:
         sealed: dict[str, Any] = json.loads(data)
         signature, signed_by = bytes.fromhex(sealed["signature"]), str(sealed["key_id"])
         signing.verify(keys, PURPOSE, canonical_bytes(sealed["pointer"]), signature, signed_by)
+        if _sealed(sealed["pointer"], signed_by, signature) != data:  # no second spelling of the same pointer
+            raise SignatureInvalid("it is not as it was written")
         return Pointer(**sealed["pointer"])
     except (ValueError, KeyError, TypeError, SignatureInvalid) as error:
         raise _corrupt(f"{KEY} is not a pointer of ours: {type(error).__name__} {error}; {REPAIR}") from error

@@ -37,8 +37,7 @@ class LocalVersion:
 
 def sign_manifest(keys: KeyFolder, manifest: bytes) -> bytes:
     """The bytes of ``manifest.sig``: the key's id and the signature over exactly ``manifest``."""
-    signature = signing.sign(keys, PURPOSE, manifest).hex()
-    return canonical_bytes({"key_id": signing.key_id(keys, PURPOSE), "signature": signature}) + b"\n"
+    return _signature_file(signing.key_id(keys, PURPOSE), signing.sign(keys, PURPOSE, manifest))
 
 
 def register(objects: Objects, keys: KeyFolder, package_dir: Path) -> Package:
@@ -117,9 +116,16 @@ def _signature(data: bytes, where: str) -> tuple[bytes, str]:
     """The signature and the id of the key that is said to have made it."""
     try:
         body = json.loads(data)
-        return bytes.fromhex(body["signature"]), str(body["key_id"])
+        signature, signed_by = bytes.fromhex(body["signature"]), str(body["key_id"])
     except (ValueError, KeyError, TypeError) as error:
         raise SignatureInvalid(f"{where}: {SIGNATURE} holds no signature: {error}") from error
+    if data != _signature_file(signed_by, signature):  # no second spelling of the same signature
+        raise SignatureInvalid(f"{where}: {SIGNATURE} is not as it was written")
+    return signature, signed_by
+
+
+def _signature_file(signed_by: str, signature: bytes) -> bytes:
+    return canonical_bytes({"key_id": signed_by, "signature": signature.hex()}) + b"\n"
 
 
 def _base(version: str) -> str:
