@@ -112,7 +112,7 @@ def force_promote():
             "decision_id": decision.decision_id,
             "version": result.version,
             "reason_code": forced.outcome(decision, request.request_id),
-            "confirm_until": owed.due.isoformat() if owed else None,
+            "confirm_until": owed.until if owed else None,
         }
 
     @task(retries=0)
@@ -146,26 +146,25 @@ def force_promote():
         body="Reason given: {{ params.reason }}\n\nIt serves already. Confirm, or object, signed in under another "
         "name, until {{ ti.xcom_pull(task_ids='force')['confirm_until'] }}. "
         "An objection, or no answer, opens a major incident.",
-        options=["Confirm", "Object"],
-        defaults="Object",
+        options=["Confirm", "Object"],  # no default: the page would offer it as the button to press
         response_timeout=timedelta(hours=POLICY.promotion.force.confirm_hours),
         params={"statement": Param(None, type=["null", "string"], title="What you looked at")},
     )
 
-    @task
-    def confirmed(made: dict, answer: dict):
+    @task(trigger_rule=TriggerRule.NONE_SKIPPED)
+    def confirmed(made: dict | None, answer: dict | None):
         """Record the second person's answer; an objection, and nobody's answer, is a major incident."""
         from pipeline_lib import settings as policy
         from pipeline_lib.gate import confirm
 
-        place, chosen = policy.load(), answer["chosen_options"][0]
-        person = responder(answer)
-        if person:
+        place, person = policy.load(), responder(answer)
+        if made and person:
             said = (answer.get("params_input") or {}).get("statement") or ""
-            confirm.confirm(place, made["decision_id"], person, chosen, said)
-        confirm.open_incidents(place)
-        if chosen != "Confirm":
-            raise RuntimeError(f"a major incident is open: {person or 'nobody'} answered about {made['version']}")
+            confirm.confirm(place, made["decision_id"], person, answer["chosen_options"][0], said)
+        opened = confirm.open_incidents(place)
+        if made and (opened or not person or answer["chosen_options"] != ["Confirm"]):
+            why = "; ".join(opened) or (f"{person} objects" if person else "no answer arrived: clear `confirmation`")
+            raise RuntimeError(f"{made['version']} is not confirmed: {why}")
 
     @task(trigger_rule=TriggerRule.ONE_FAILED, retries=0)
     def watcher():

@@ -159,8 +159,10 @@ def _question(settings: Settings, asked: argparse.Namespace) -> str:
 
 
 def _only(found: list[str], what: str) -> str:
-    if len(found) != 1:
-        raise RequestRefused(f"{len(found)} times a {what}; name one with --decision: {', '.join(found) or 'none'}")
+    if not found:
+        raise RequestRefused(f"no {what}")
+    if len(found) > 1:
+        raise RequestRefused(f"more than one {what}; name it with --decision: {', '.join(found)}")
     return found[0]
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from pipeline_lib.business_time import utc_now
+from pipeline_lib.business_time import SEOUL, utc_now
 from pipeline_lib.canonical import canonical_bytes
 from pipeline_lib.errors import ObjectMissing, RequestRefused
 from pipeline_lib.objects import Objects, open_objects
@@ -40,6 +40,11 @@ class Due:
     operator: str
     reason: str
     due: datetime
+
+    @property
+    def until(self) -> str:
+        """``due`` for people."""
+        return f"{self.due.astimezone(SEOUL):%A %d %B, %H:%M} in Seoul"
 
     def overdue(self, now: datetime) -> bool:
         return now > self.due
@@ -125,7 +130,7 @@ def open_incidents(settings: Settings, now: datetime | None = None) -> list[str]
         text
         for owed in waiting(settings)
         if owed.overdue(now)
-        and (text := _open_incident(settings, objects, owed, f"nobody confirmed {owed.version} until {owed.due}"))
+        and (text := _open_incident(settings, objects, owed, f"nobody confirmed {owed.version} until {owed.until}"))
     ]
 
 

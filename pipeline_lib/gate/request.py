@@ -10,7 +10,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
-from pipeline_lib.errors import PipelineError, RequestRefused
+from pipeline_lib.errors import (
+    ActivationFailed,
+    ManifestMismatch,
+    ObjectMissing,
+    PipelineError,
+    RequestRefused,
+    SignatureInvalid,
+)
 from pipeline_lib.keys import KeyFolder
 from pipeline_lib.objects import Objects
 from pipeline_lib.registry import decisions, rows, states, versions
@@ -20,6 +27,12 @@ from pipeline_lib.scrub import scrub, scrub_ticket
 from pipeline_lib.settings import Settings
 from pipeline_lib.settings.promotion import Force
 
+CANNOT_SERVE: dict[type[PipelineError], str] = {
+    ObjectMissing: "a file is missing; without manifest.sig it is unsigned",
+    ManifestMismatch: "it is corrupted",
+    SignatureInvalid: "its signature is not ours",
+    ActivationFailed: "it does not answer",
+}
 SHOWN = 5
 """Versions named to somebody who asked for one that does not exist."""
 
@@ -106,8 +119,11 @@ def require_servable(request: Request, objects: Objects, keys: KeyFolder, smoke:
         RequestRefused: the version may not serve, whoever asks.
     """
     if request.version not in (known := states.listed(objects)):
-        newest = ", ".join(known[-SHOWN:]) or "none"
-        raise RequestRefused(f"no version named {request.version!r} is registered; the newest are: {newest}")
+        some = ", ".join(known[-SHOWN:]) or "none"
+        raise RequestRefused(
+            f"no version named {request.version} is registered; some that are: {some}; "
+            "`pipeline promote status` lists all"
+        )
     document = states.read(objects, request.version)
     if document["state"] == "incomplete":
         raise RequestRefused(f"{request.version} is incomplete: it lacks a task or a file and may never serve")
@@ -121,7 +137,8 @@ def require_servable(request: Request, objects: Objects, keys: KeyFolder, smoke:
         with versions.opened(objects, keys, request.version) as copy:
             smoke(copy)
     except PipelineError as error:
-        raise RequestRefused(f"{request.version} cannot serve: {type(error).__name__}: {error}") from error
+        why = next((text for kind, text in CANNOT_SERVE.items() if isinstance(error, kind)), "it cannot be used")
+        raise RequestRefused(f"{request.version} cannot serve: {why}: {type(error).__name__}: {error}") from error
     return copy.package
 
 
