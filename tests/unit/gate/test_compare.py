@@ -65,7 +65,7 @@ MAPS = st.dictionaries(st.sampled_from(list(KINDS)), NUMBERS)
 ERRORS = st.dictionaries(st.sampled_from(list(SURE)), st.one_of(st.floats(), st.floats(1e-4, 1e-2)))
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(champion=MAPS, challenger=MAPS, errors=ERRORS)
 @example(champion=GOOD, challenger={**GOOD, "a": 0.72, "b": 0.82}, errors=SURE)
 @example(champion=GOOD, challenger={**GOOD, "a": 0.72, "b": 0.82}, errors={**SURE, "nmae:r": math.nan})
