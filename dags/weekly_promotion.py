@@ -173,7 +173,7 @@ def weekly_promotion():
 
         return reference(successive.drift(open_run()))
 
-    @task(**PROMOTION)
+    @task
     def counterfactual():
         """What logged answers say about the challenger; UNAVAILABLE while the champion explores nothing."""
         from pipeline_lib.monitor.counterfactual import logged, stage

@@ -12,7 +12,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from pipeline_lib import cli_promote, cli_registry, settings, signing
+from pipeline_lib import cli_counterfactual, cli_promote, cli_registry, settings, signing
 from pipeline_lib.business_time import last_promotion_day, utc_now
 from pipeline_lib.errors import PipelineError, RequestRefused
 from pipeline_lib.keys import KeyFolder
@@ -128,6 +128,15 @@ def promote(place: Settings, asked: argparse.Namespace) -> int:
     return code
 
 
+def counterfactual(place: Settings, asked: argparse.Namespace) -> int:
+    """Judge one version against another on logged answers; changes nothing."""
+    from pipeline_lib.monitor.counterfactual import page
+
+    body = cli_counterfactual.compare(place, asked)
+    print(json.dumps(body) if asked.json else page.text(body), end="\n" if asked.json else "")
+    return 0
+
+
 def verdict(place: Settings, asked: argparse.Namespace) -> int:
     """Compute a verdict of the gate again from its row and its evidence; exit 1 when anything comes out otherwise."""
     from pipeline_lib.gate.recompute import recompute
@@ -228,6 +237,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     cli_promote.add(verbs).set_defaults(run=promote)
     cli_registry.add(verbs).set_defaults(run=promote)
+    cli_counterfactual.add(verbs).set_defaults(run=counterfactual)
     judged = verb("verdict", verdict, "compute a verdict of the gate again from the record and its evidence")
     judged.add_argument("what", choices=["recompute"])
     judged.add_argument("decision_id")

@@ -252,12 +252,12 @@ def _propensity(item_id: str, outcome: Outcome) -> str | None:
 
 
 def _draw(item_id: str, outcome: Outcome) -> dict[str, Any]:
-    """On the item that was drawn: how, and what else the score depended on."""
+    """On the item that was drawn: how."""
     if outcome.draw is None or outcome.draw.item_id != item_id:
         return {}
     by = outcome.draw.by
     epsilon, temperature = decimal_text(by.epsilon), decimal_text(by.temperature)
-    return {"draw": {"epsilon": epsilon, "temperature": temperature, "messages_7d": outcome.messages_7d}}
+    return {"draw": {"epsilon": epsilon, "temperature": temperature}}
 
 
 def _recommended(rank: int, scored: Scored, outcome: Outcome) -> dict[str, Any]:
@@ -266,7 +266,8 @@ def _recommended(rank: int, scored: Scored, outcome: Outcome) -> dict[str, Any]:
     factors = {name: decimal_text(getattr(score, name)) for name in ("s", "w", "v", "r", "f", "e")}
     return {
         "rank": rank, "product_id": item.item_id, "task": score.deciding_task, "score": decimal_text(score.value),
-        "propensity": _propensity(item.item_id, outcome), "parts": parts, **factors, **_draw(item.item_id, outcome),
+        "propensity": _propensity(item.item_id, outcome), "parts": parts, **factors,
+        "messages_7d": outcome.messages_7d, **_draw(item.item_id, outcome),
     }  # fmt: skip
 
 

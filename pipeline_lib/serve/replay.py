@@ -43,6 +43,8 @@ log = logging.getLogger(__name__)
 TABLE = "replay.parquet"
 SCHEMA = {"prediction_id": pl.String, "product_id": pl.String, "champion": pl.Float64, "challenger": pl.Float64}
 ROLES = ("champion", "challenger")
+ASKED = ("usable", "not_drawn")
+"""States of logged answers that are asked again."""
 SLICE = 50_000
 """Feature rows looked at together."""
 
@@ -64,7 +66,7 @@ def replay(ctx: RunContext) -> StageOutput:
 
 
 def replay_rows(objects: Objects, settings: Settings, roles: Mapping[str, str], asked: pl.DataFrame) -> Replayed:
-    """Replay the usable answers with a known reward.
+    """Replay the answers that models gave and that were delivered, drawn or not.
 
     Args:
         roles: champion and challenger -> version. asked: ``logged.parquet``.
@@ -73,7 +75,7 @@ def replay_rows(objects: Objects, settings: Settings, roles: Mapping[str, str], 
         ManifestMismatch, SignatureInvalid: a version is not what was registered.
         ObjectMissing: there is no such version.
     """
-    wanted = asked.filter(pl.col("state") == "usable", pl.col("reward").is_not_null())
+    wanted = asked.filter(pl.col("state").is_in(ASKED))
     if wanted.is_empty():
         return Replayed(pl.DataFrame(schema=SCHEMA), {"asked": 0, "replayed": 0, "context_gone": 0, "other_columns": 0})
     found = _contexts(objects, settings, wanted)
@@ -99,8 +101,7 @@ def probabilities(policy: Policy, row: Row, asked: Mapping[str, Any]) -> dict[st
 
 def _make(ctx: RunContext, logged: StageOutput, roles: Mapping[str, Any], out: Out) -> None:
     asked = pl.read_parquet(logged.path("logged.parquet"))
-    usable = logged.facts["why"] is None and all(roles.values())
-    found = replay_rows(ctx.objects, ctx.settings, roles, asked if usable else asked.clear())
+    found = replay_rows(ctx.objects, ctx.settings, roles, asked if all(roles.values()) else asked.clear())
     found.rows.write_parquet(out.path(TABLE, rows=found.rows.height), compression="zstd")
     out.facts.update(**roles, **found.counts)
     log.info("replay: %s", found.counts)

@@ -1,7 +1,10 @@
 -- Answers of a window as another model can be judged on them: candidates with propensities, what was shown, its reward.
 -- Grain: one row per answer, in the order of the record. Units: scores and propensities [0..1], reward 1 = accepted.
--- Parameters: $reward_days (an acceptance counts so long, and the feed must cover every day of it), $max_answers (usable
--- answers beyond it are left out by the hash of their id).
+-- State: usable (rank 1 was drawn, by models, and delivered), not_drawn (it was taken: what would be shown can still be
+-- asked), by_rules (no model answered), not_delivered, first_withheld (what was drawn is not what was shown),
+-- bad_propensity (they do not sum to 1, or what was shown has none), no_propensity (none was recorded), not_sampled.
+-- Parameters: $reward_days (an acceptance counts so long, and the feed must cover every day of it), $max_answers (of the
+-- first two states; beyond it they are left out by the hash of their id).
 -- Sources: log_model_inference, log_guardrail (the record, payload JSON); outcome (prediction_id, product_id, accepted_at
 -- UTC); outcome_day (day): UTC days whose outcomes are complete.
 with answer as (
@@ -18,7 +21,9 @@ with answer as (
         list_transform(slate, lambda x: coalesce((x->>'$.propensity')::double, 0)) as propensities,
         best->>'$.product_id' as action,
         best->>'$.draw.epsilon' as epsilon,
-        (best->>'$.draw.messages_7d')::integer as messages_7d
+        (best->>'$.messages_7d')::integer as messages_7d,
+        payload->>'$.optout_state' = 'in' and len(list_filter(
+            json_extract(payload, '$.task_scores[*].layer'), lambda x: x::integer in (1, 2))) > 0 as by_models
     from answer
 ), guarded as (
     select prediction_id, payload->>'$.delivered' = 'true' as delivered from log_guardrail where event = 'guardrail'
@@ -26,8 +31,10 @@ with answer as (
     select
         u.*,
         case
+            when not by_models then 'by_rules'
+            when delivered is distinct from true or action is null then 'not_delivered'
+            when coalesce(list_sum(propensities), 0) = 0 then 'no_propensity'
             when epsilon is null and len(list_filter(propensities, lambda p: p > 0 and p < 1)) = 0 then 'not_drawn'
-            when delivered is distinct from true then 'not_delivered'
             when epsilon is null then 'first_withheld'
             when abs(list_sum(propensities) - 1) > 0.000001
                 or coalesce(propensities[list_position(items, action)], 0) not between 0.000000001 and 1
@@ -37,8 +44,11 @@ with answer as (
     from unpacked u left join guarded using (prediction_id)
 ), sampled as (
     select
-        * replace (case when state = 'usable' and rank > $max_answers then 'not_sampled' else state end as state)
-    from (select *, row_number() over (partition by state order by sha256(prediction_id)) as rank from judged)
+        * replace (case when asked and rank > $max_answers then 'not_sampled' else state end as state)
+    from (
+        select *, state in ('usable', 'not_drawn') as asked,
+            row_number() over (partition by asked order by sha256(prediction_id)) as rank
+        from judged)
 ), known as (
     select prediction_id, count(day) = $reward_days + 1 as covered
     from sampled

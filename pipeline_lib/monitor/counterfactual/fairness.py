@@ -13,7 +13,7 @@ Source: promotion.md 10; monitoring.md 2.2 and 2.8; equal opportunity: Hardt et 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -62,11 +62,9 @@ class Compared:
 
 @dataclass(frozen=True)
 class Side:
-    """One model as fairness looks at it."""
+    """One model as fairness of outcomes looks at it."""
 
     name: str
-    pi: Array
-    """(n, A)"""
     w: Array
     """(n,) clipped weights of the shown items."""
 
@@ -95,14 +93,14 @@ def outcomes(trials: Trials, sides: list[Side], draws: Bootstrap, alpha: float, 
     return found
 
 
-def shown(trials: Trials, sides: list[Side], limits: Monitoring) -> list[Compared]:
-    """What every group would be shown under every model: no weights, no outcomes."""
+def shown(trials: Trials, pis: Mapping[str, Array], limits: Monitoring) -> list[Compared]:
+    """What every group would be shown under every model (n, A): no weights, no outcomes."""
     pairs, found = list(_pairs(trials, limits)), []
-    for side in sides:
+    for model, pi in pis.items():
         for code, item in enumerate(trials.names):
-            p = np.where(trials.items == code, side.pi, 0.0).sum(axis=1)  # (n, A) -> (n,)
+            p = np.where(trials.items == code, pi, 0.0).sum(axis=1)  # (n, A) -> (n,)
             for attribute, group, mine, theirs in pairs:
-                names = (side.name, attribute, group, limits.fairness.reference[attribute])
+                names = (model, attribute, group, limits.fairness.reference[attribute])
                 found += list(_shown(names, item, p[mine], p[theirs], limits))
     return found
 

@@ -39,27 +39,38 @@ class Finding:
     """Answers, customers, seed and the policy that was applied."""
 
 
-def unavailable(reason: str, **numbers: Any) -> Finding:
-    return Finding("UNAVAILABLE", reason, numbers=numbers)
+def unavailable(reason: str, shown: list[Compared] | None = None) -> Finding:
+    """No verdict; what would be shown may still be known."""
+    return Finding("UNAVAILABLE", reason, fairness=tuple(shown or ()))
 
 
-def judge(trials: Trials, policy: Policy, limits: Monitoring) -> Finding:
-    """Challenger against champion on the same answers."""
+def judge(trials: Trials, policy: Policy, limits: Monitoring, why_not: str | None = None) -> Finding:
+    """Challenger against champion on the same answers.
+
+    Args:
+        why_not: why outcomes cannot be judged on them, if that is known; what would be shown is said all the same.
+    """
     rules = limits.counterfactual
     strangers = trials.unreproduced(rules.replay_tolerance)
     own = int(trials.by_champion.sum())
     if own and strangers.sum() > rules.max_unreproduced * own:
         return unavailable(
-            f"the champion's replay gives back other propensities than the log for {strangers.sum()} of its {own} "
+            why_not
+            or f"the champion's replay gives back other propensities than the log for {strangers.sum()} of its {own} "
             "answers: what the models are asked is not what was asked"
         )
     kept = trials.where(~strangers)
-    if not len(kept):
-        return unavailable("no answer has a propensity, a known outcome and a replayable context")
-    return _judged(kept, policy, limits, int(strangers.sum()))
+    pis = {"champion": kept.champion, "challenger": kept.challenger}
+    shown = fairness.shown(kept, pis, limits) if len(kept) else []
+    usable = kept.where(kept.drawn & np.isfinite(kept.reward))
+    if why_not is None and not len(usable):
+        why_not = "no answer has a propensity, a known outcome and a replayable context"
+    if why_not is not None:
+        return unavailable(why_not, shown)
+    return _judged(usable, policy, limits, shown, int(strangers.sum()))
 
 
-def _judged(trials: Trials, policy: Policy, limits: Monitoring, dropped: int) -> Finding:
+def _judged(trials: Trials, policy: Policy, limits: Monitoring, shown: list[Compared], dropped: int) -> Finding:
     rules, mu = limits.counterfactual, trials.at_action(trials.mu)
     raw = {
         "champion": np.where(trials.by_champion, 1.0, importance(trials.at_action(trials.champion), mu)),
@@ -70,8 +81,8 @@ def _judged(trials: Trials, policy: Policy, limits: Monitoring, dropped: int) ->
     draws = Bootstrap(trials.customers, policy.n_bootstrap, rules.seed)
     q = _rewards(trials, limits)
     estimates = {name: _estimate(name, trials, raw, q, policy.clip, policy.alpha, draws) for name in ESTIMATORS}
-    sides = [Side(name, pis[name], np.minimum(raw[name], policy.clip)) for name in raw]
-    compared = fairness.outcomes(trials, sides, draws, policy.alpha, limits) + fairness.shown(trials, sides, limits)
+    sides = [Side(name, np.minimum(raw[name], policy.clip)) for name in raw]
+    compared = fairness.outcomes(trials, sides, draws, policy.alpha, limits) + shown
     verdict, reason = _verdict(estimates[policy.estimator], rest, policy, limits)
     numbers = {
         "answers": len(trials), "customers": int(trials.customers.max()) + 1, "unreproduced": dropped,

@@ -20,6 +20,7 @@ from pipeline_lib import sql
 from pipeline_lib.audit import query
 from pipeline_lib.business_time import SEOUL
 from pipeline_lib.canonical import digest
+from pipeline_lib.errors import SchemaError
 from pipeline_lib.monitor.counterfactual import outcomes
 from pipeline_lib.monitor.counterfactual.outcomes import Outcomes
 from pipeline_lib.objects import Objects
@@ -28,7 +29,11 @@ from pipeline_lib.settings import Settings
 
 TABLE = "logged.parquet"
 OFF = "promotion.counterfactual.mode is off"
-STATES = ("usable", "not_drawn", "not_delivered", "first_withheld", "bad_propensity", "not_sampled")
+STATES = (
+    "usable", "not_drawn", "by_rules", "not_delivered", "first_withheld", "bad_propensity", "no_propensity",
+    "not_sampled",
+)  # fmt: skip
+"""What each means: ``sql/monitor/logged_answers.sql``."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,7 @@ def log(ctx: RunContext) -> StageOutput:
     found = _outcomes(ctx.objects, ctx.settings, window)
     sources = {
         "record": digest({**window.to_dict(), **{name: _identity(frame) for name, frame in frames.items()}}),
-        "outcomes": digest(dict(found.digests)),
+        "outcomes": digest({**found.digests, "refused": found.refused}),
     }
     return ctx.produce("logged", partial(_make, ctx, window, frames, found), sources=sources)
 
@@ -120,14 +125,16 @@ def _why_not(settings: Settings, window: Window, answers: pl.DataFrame, found: O
         return OFF
     if not answers.height:
         return f"the record has no answer {between}"
-    if states["not_drawn"] == answers.height:
+    told = ", ".join(f"{states[state]} {state}" for state in STATES if states[state])
+    if states["not_drawn"] + states["no_propensity"] and not states["usable"]:
         return (
-            f"deterministic log: rank 1 was drawn in none of {answers.height} answers {between} "
-            "(serving.exploration.epsilon), so every propensity is 0 or 1 and says nothing about another model"
+            f"deterministic log: rank 1 was drawn in none of {answers.height} answers {between} ({told}; "
+            "serving.exploration.epsilon), so every propensity is 0 or 1 and says nothing about another model"
         )
     if not states["usable"]:
-        told = ", ".join(f"{states[state]} {state}" for state in STATES if states[state])
         return f"none of {answers.height} answers {between} can be used: {told}"
+    if found.refused is not None:
+        return f"the outcome feed cannot be read: {found.refused}"
     if not found.days:
         return f"no outcome feed: outcomes/{settings.source.name}/<day>.parquet does not exist {between} or after"
     if answers.filter(pl.col("state") == "usable", pl.col("reward").is_not_null()).is_empty():
@@ -149,9 +156,11 @@ def _frames(settings: Settings, window: Window) -> dict[str, pl.DataFrame]:
 
 def _outcomes(objects: Objects, settings: Settings, window: Window) -> Outcomes:
     last = window.until + timedelta(days=settings.monitoring.counterfactual.reward_days)
-    return outcomes.read(
-        objects, settings.source.name, window.since.astimezone(UTC).date(), last.astimezone(UTC).date()
-    )
+    days = window.since.astimezone(UTC).date(), last.astimezone(UTC).date()
+    try:
+        return outcomes.read(objects, settings.source.name, *days)
+    except SchemaError as error:
+        return Outcomes(outcomes.EMPTY, (), {}, str(error))
 
 
 def _identity(frame: pl.DataFrame) -> str:

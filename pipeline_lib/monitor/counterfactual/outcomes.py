@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
+from pathlib import Path
 
 import polars as pl
 
@@ -29,21 +30,31 @@ class Outcomes:
     """UTC days that are complete, sorted."""
     digests: Mapping[str, str]
     """Day -> SHA-256 of its file."""
+    refused: str | None = None
+    """What is wrong with the feed, when it is not as agreed: then nothing of it is used."""
 
 
 def read(objects: Objects, dataset: str, first: date, last: date) -> Outcomes:
     """The days of [first, last] that the feed has.
 
     Raises:
-        SchemaError: a file lacks a column or has an accepted_at that is no time: named with what was found.
+        SchemaError: a file is no Parquet, lacks a column or has an accepted_at that is no time: named with what was
+            found.
     """
     wanted = [first + timedelta(days=n) for n in range((last - first).days + 1)]
     there = set(objects.list(f"outcomes/{dataset}"))
     keys = {day: key for day in wanted if (key := f"outcomes/{dataset}/{day}.parquet") in there}
     paths = {day: objects.local_path(key) for day, key in keys.items()}
-    frames = [_checked(pl.read_parquet(path), keys[day]) for day, path in paths.items()]
+    frames = [_checked(_table(path, keys[day]), keys[day]) for day, path in paths.items()]
     digests = {str(day): file_sha256(path) for day, path in paths.items()}
     return Outcomes(pl.concat([EMPTY, *frames]), tuple(paths), digests)
+
+
+def _table(path: Path, key: str) -> pl.DataFrame:
+    try:
+        return pl.read_parquet(path)
+    except pl.exceptions.ComputeError as error:
+        raise SchemaError(f"{key}: not a Parquet file, {error}") from None
 
 
 def _checked(frame: pl.DataFrame, key: str) -> pl.DataFrame:

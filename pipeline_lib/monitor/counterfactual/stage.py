@@ -37,16 +37,15 @@ def find(
 
     Args:
         logged, replayed: the two tables. roles: champion and challenger -> version, None where nothing serves.
-        why_not: why the log cannot be used, if it cannot.
+        why_not: why outcomes cannot be judged on the log, if they cannot.
     """
     policy = settings.promotion.counterfactual
     if policy.mode == "off":
         return judge.unavailable(OFF)
     if roles["champion"] is None:
         return judge.unavailable("nothing serves yet: there is no champion to compare with")
-    if why_not is not None:
-        return judge.unavailable(why_not)
-    return judge.judge(side_by_side(logged, replayed, roles["champion"]), policy, settings.monitoring)
+    trials = side_by_side(logged, replayed, roles["champion"])
+    return judge.judge(trials, policy, settings.monitoring, why_not)
 
 
 def summary(found: Finding, about: Mapping[str, Any]) -> dict[str, Any]:
@@ -55,7 +54,7 @@ def summary(found: Finding, about: Mapping[str, Any]) -> dict[str, Any]:
     worst = [
         (side, fairness.worst(list(found.fairness), side, subject, metric))
         for subject, metric in HEADLINES
-        for side in found.support
+        for side in ("champion", "challenger")
     ]
     plain: dict[str, Any] = with_decimals(
         {

@@ -25,6 +25,8 @@ class Trials:
     """(n,) customer codes from 0 on, without gaps."""
     by_champion: Mask
     """(n,) whether the champion gave the answer itself."""
+    drawn: Mask
+    """(n,) whether rank 1 was drawn: only then its propensity says something about another model."""
     items: Codes
     """(n, A) item codes."""
     names: tuple[str, ...]
@@ -38,7 +40,7 @@ class Trials:
     action: Codes
     """(n,) place of the item that was shown."""
     reward: Array
-    """(n,) 1 = accepted."""
+    """(n,) 1 = accepted, NaN = not known."""
     x: Array
     """(n, D) calibrated task outputs of the model that answered, 0 where there is none."""
     groups: Mapping[str, NDArray[np.str_]]
@@ -59,22 +61,31 @@ class Trials:
     def where(self, keep: Mask) -> Trials:
         """The answers of a mask, customers numbered anew."""
         customers = np.unique(self.customers[keep], return_inverse=True)[1]
-        per_answer = ("by_champion", "items", "scores", "mu", "champion", "challenger", "action", "reward", "x")
+        per_answer = (
+            "by_champion",
+            "drawn",
+            "items",
+            "scores",
+            "mu",
+            "champion",
+            "challenger",
+            "action",
+            "reward",
+            "x",
+        )
         cut = {name: getattr(self, name)[keep] for name in per_answer}
         groups = {attribute: found[keep] for attribute, found in self.groups.items()}
         return replace(self, customers=customers, groups=groups, **cut)
 
 
 def side_by_side(logged: pl.DataFrame, replayed: pl.DataFrame, champion: str | None) -> Trials:
-    """Usable answers of stage ``logged`` whose reward is known and whose context was replayed.
+    """The answers of stage ``logged`` whose context was replayed.
 
     Args:
         logged: ``logged.parquet``. replayed: ``replay.parquet``. champion: its version.
     """
     per_answer = replayed.group_by("prediction_id", maintain_order=True).agg("product_id", "champion", "challenger")
-    both = logged.filter(pl.col("state") == "usable", pl.col("reward").is_not_null()).join(
-        per_answer, on="prediction_id", maintain_order="left"
-    )
+    both = logged.join(per_answer, on="prediction_id", maintain_order="left")
     names = tuple(sorted(set(both["items"].explode(empty_as_null=False).to_list())))
     place = {name: code for code, name in enumerate(names)}
     rows = both.iter_rows(named=True)
@@ -92,8 +103,9 @@ def side_by_side(logged: pl.DataFrame, replayed: pl.DataFrame, champion: str | N
     return Trials(
         customers=np.unique(both["subject_ref"].to_numpy().astype(str), return_inverse=True)[1],
         by_champion=(both["model_version"] == (champion or "")).to_numpy(),
+        drawn=(both["state"] == "usable").to_numpy(),
         items=items, names=names, scores=block[0], mu=block[1], champion=block[2], challenger=block[3],
-        action=action, reward=both["reward"].to_numpy().astype(np.float64), x=_outputs(both["outputs"]),
+        action=action, reward=both["reward"].cast(pl.Float64).fill_null(np.nan).to_numpy(), x=_outputs(both["outputs"]),
         groups=_groups(both["groups"]),
     )  # fmt: skip
 

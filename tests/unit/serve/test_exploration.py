@@ -93,7 +93,7 @@ def test_the_record_has_a_propensity_for_every_candidate_and_how_rank_1_was_draw
         first = row["recommended"][0]
         assert sum(mu.values()) == pytest.approx(1, abs=1e-7)
         assert row["eligible_n"] == sum(p > 0 for p in mu.values())
-        assert first["draw"] == {"epsilon": "0.500000000", "temperature": "0.100000000", "messages_7d": None}
+        assert first["draw"] == {"epsilon": "0.500000000", "temperature": "0.100000000"}
         assert all(float(one["propensity"]) == mu[one["product_id"]] for one in row["recommended"])
         assert [one["product_id"] for one in row["recommended"] if "draw" in one] == [first["product_id"]]
         assert first["product_id"] == recomputed(row, f"p{n}")

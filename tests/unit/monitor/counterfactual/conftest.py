@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import pytest
 from pipeline_lib import settings as settings_module
 from pipeline_lib import signing
 from pipeline_lib.audit import session
+from pipeline_lib.business_time import run_date, utc_now
 from pipeline_lib.keys import KeyFolder, subject_ref
 from pipeline_lib.monitor.counterfactual import logged
 from pipeline_lib.monitor.counterfactual.logged import Window
@@ -82,7 +83,7 @@ class Stream:
 @pytest.fixture(scope="session")
 def stream(tmp_path_factory: pytest.TempPathFactory) -> Stream:
     """Answers of every customer by a champion with epsilon 0.6; nobody knows yet what became of them."""
-    home, today = tmp_path_factory.mktemp("exploring"), datetime.now(UTC).date()
+    home, today = tmp_path_factory.mktemp("exploring"), run_date(utc_now())
     explore = settings_module.serving.Exploration(epsilon=0.6, temperature=0.2)
     settings = shipped(home, exploration=explore)
     run = RunContext.open(settings, today)
@@ -107,8 +108,7 @@ def answer(settings: Settings, version: str, folder: Path) -> None:
     service = open_service(environment(settings, loaded.package.sha256, folder))
     entries: list[Any] = []
     service.append = lambda found: entries.extend(found) or Receipt("o", "w", 0, 0, 0, "h")  # type: ignore[func-returns-value]
-    today = service.now().date()
-    assess(service, today)
+    assess(service, run_date(service.now()))
     ids = (f"p{n}" for n in range(CUSTOMERS * ANSWERS_EACH))
     service.new_id = lambda: next(ids)
     for _ in range(ANSWERS_EACH):

@@ -29,6 +29,7 @@ def trials_of(log: Log, **changed: Any) -> Trials:
     known: dict[str, Any] = {
         "customers": log.customers,
         "by_champion": np.ones(n, dtype=bool),
+        "drawn": np.ones(n, dtype=bool),
         "items": np.tile(np.arange(ITEMS), (n, 1)),
         "names": tuple(f"item {a}" for a in range(ITEMS)),
         "scores": log.scores,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -11,7 +9,7 @@ from pipeline_lib.monitor.counterfactual import fairness
 from pipeline_lib.monitor.counterfactual.bootstrap import Bootstrap
 from pipeline_lib.monitor.counterfactual.fairness import Compared, Side
 from pipeline_lib.monitor.counterfactual.trials import Trials
-from pipeline_lib.monitor.counterfactual.weights import importance
+from pipeline_lib.monitor.counterfactual.weights import Array, importance
 from tests.unit.monitor.counterfactual.simulated import LIMITS, WIDE, trials_of
 
 LOG = WIDE.log(20_000, 1)
@@ -26,10 +24,11 @@ def trials(**changed: object) -> Trials:
 def sides(found: Trials) -> list[Side]:
     mu = found.at_action(found.mu)
     weights = {"champion": np.ones(len(found)), "challenger": importance(found.at_action(found.challenger), mu)}
-    return [
-        Side("champion", found.mu, weights["champion"]),
-        Side("challenger", found.challenger, weights["challenger"]),
-    ]
+    return [Side(name, w) for name, w in weights.items()]
+
+
+def models(found: Trials) -> dict[str, Array]:
+    return {"champion": found.mu, "challenger": found.challenger}
 
 
 def outcomes(found: Trials) -> dict[tuple[str, str], Compared]:
@@ -74,10 +73,9 @@ def test_a_group_with_too_small_a_sample_is_not_compared() -> None:
 
 
 def test_what_would_be_shown_needs_no_outcome_and_no_weight() -> None:
-    one, other = trials(), trials(reward=1 - LOG.reward)
-    made = fairness.shown(one, sides(one), LIMITS)
-    heavy = [replace(side, w=side.w * 7) for side in sides(other)]
-    assert made == fairness.shown(other, heavy, LIMITS)
+    one, other = trials(), trials(reward=1 - LOG.reward, mu=LOG.mu[:, ::-1])
+    made = fairness.shown(one, models(one), LIMITS)
+    assert made == fairness.shown(other, models(one), LIMITS)
     item = next(c for c in made if (c.model, c.about, c.metric) == ("challenger", "shown:item 0", "DI"))
     assert item.value == pytest.approx(LOG.pi[WOMEN, 0].mean() / LOG.pi[~WOMEN, 0].mean())
 
@@ -86,7 +84,7 @@ def test_an_item_hardly_shown_to_the_reference_is_not_compared() -> None:
     challenger = LOG.pi.copy()
     challenger[:, 0] = 1e-5
     found = trials(challenger=challenger)
-    made = [c for c in fairness.shown(found, sides(found), LIMITS) if c.about == "shown:item 0"]
+    made = [c for c in fairness.shown(found, models(found), LIMITS) if c.about == "shown:item 0"]
     assert {c.state for c in made if c.model == "challenger"} == {"INSUFFICIENT"}
 
 

@@ -113,9 +113,36 @@ def test_a_replay_that_does_not_give_the_log_back_is_no_replay() -> None:
     assert (found.verdict, "100 of its 6000" in found.reason) == ("UNAVAILABLE", True)
 
 
-def test_nothing_to_judge_is_said() -> None:
-    found = judged(trials_of(LOG).where(np.zeros(len(LOG.reward), dtype=bool)))
+@pytest.mark.parametrize("missing", ["everything", "drawn", "reward"])
+def test_nothing_to_judge_is_said(missing: str) -> None:
+    none = np.zeros(len(LOG.reward), dtype=bool)
+    trials = {
+        "everything": trials_of(LOG).where(none),
+        "drawn": trials_of(LOG, drawn=none),
+        "reward": trials_of(LOG, reward=np.full(len(LOG.reward), np.nan)),
+    }[missing]
+    found = judged(trials)
     assert (found.verdict, found.estimates) == ("UNAVAILABLE", {})
+    assert "no answer has a propensity, a known outcome" in found.reason
+
+
+def test_what_would_be_shown_is_known_without_outcomes() -> None:
+    """An incident with a deterministic log: no verdict on outcomes, and still who would be shown what."""
+    unknown = trials_of(LOG, reward=np.full(len(LOG.reward), np.nan))
+    found = judge.judge(unknown, policy(), LIMITS, "no outcome feed")
+    assert (found.verdict, found.reason) == ("UNAVAILABLE", "no outcome feed")
+    assert {one.model for one in found.fairness} == {"champion", "challenger"}
+    assert {one.about.split(":")[0] for one in found.fairness} == {"shown"}
+    known = [one for one in judged(trials_of(LOG)).fairness if one.about.startswith("shown")]
+    assert list(found.fairness) == known
+
+
+def test_an_answer_without_a_known_outcome_is_left_out_and_is_no_zero() -> None:
+    half = np.where(np.arange(len(LOG.reward)) < 3_000, LOG.reward, np.nan)
+    found = judged(trials_of(LOG, reward=half))
+    alone = judged(trials_of(LOG).where(np.isfinite(half)))
+    assert found.estimates == alone.estimates
+    assert found.numbers["answers"] == 3_000
 
 
 def test_a_propensity_of_zero_is_an_error_and_never_a_weight() -> None:

@@ -51,7 +51,7 @@ def served(settings: Settings, answers: Sequence[dict[str, Any]]) -> Log:
 def test_a_deterministic_log_is_never_given_propensities(settings: Settings) -> None:
     taken = {"propensities": {"saving": 1.0, "deposit_short": 0.0}, "eligible": ELIGIBLE}
     log = served(settings, [{}, taken, taken])
-    assert log.facts()["states"]["not_drawn"] == 3
+    assert log.answers["state"].to_list() == ["no_propensity", "not_drawn", "not_drawn"]
     assert "deterministic log: rank 1 was drawn in none of 3 answers" in str(log.why_not)
     assert "every propensity is 0 or 1" in str(log.why_not)
 
@@ -70,6 +70,9 @@ STATES: list[tuple[str, dict[str, Any]]] = [
     ("bad_propensity", {"propensities": {"saving": 0.0, "deposit_short": 1.0}}),
     ("usable", {"propensities": {"saving": 1.0}, "eligible": ELIGIBLE[:1]}),
     ("not_drawn", {"draw": None, "propensities": {"saving": 1.0, "deposit_short": 0.0}}),
+    ("no_propensity", {"draw": None, "propensities": {}}),
+    ("by_rules", {"opt_out": "out"}),
+    ("by_rules", {"answers": {}}),
 ]
 
 
@@ -80,9 +83,9 @@ def test_every_answer_has_one_state(settings: Settings) -> None:
 
 
 def test_answers_that_cannot_be_used_are_counted_in_the_reason(settings: Settings) -> None:
-    log = served(settings, [DRAWN | {"delivered": False}, {}])
+    log = served(settings, [DRAWN | {"delivered": False}, DRAWN | {"opt_out": "out"}])
     assert "none of 2 answers" in str(log.why_not)
-    assert "1 not_drawn, 1 not_delivered" in str(log.why_not)
+    assert "1 by_rules, 1 not_delivered" in str(log.why_not)
 
 
 def test_the_window_of_a_run_ends_when_its_rewards_are_known(settings: Settings) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Mapping
 from datetime import timedelta
@@ -11,8 +12,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pipeline_lib.errors import SchemaError
-from pipeline_lib.monitor.counterfactual import logged, outcomes, stage
+from pipeline_lib import cli_counterfactual
+from pipeline_lib.errors import RequestRefused, SchemaError
+from pipeline_lib.monitor.counterfactual import logged, outcomes, page, stage
 from pipeline_lib.runs import RunContext
 from pipeline_lib.serve import replay
 from tests.unit.monitor.counterfactual.conftest import (
@@ -109,8 +111,7 @@ def test_without_a_feed_the_question_is_unavailable(stream: Stream) -> None:
     found = run_stages(stream)
     assert (found["verdict"], found["estimates"]) == ("UNAVAILABLE", {})
     assert "no outcome feed: outcomes/synthetic/<day>.parquet" in found["reason"]
-    assert stream.run.read("replay").facts["asked"] == 0
-    assert "unknown" not in found["reason"]
+    assert {one["about"].split(":")[0] for one in found["fairness"]} == {"shown"}
 
 
 def test_an_acceptance_counts_for_what_was_shown_and_for_14_days(stream: Stream) -> None:
@@ -129,15 +130,20 @@ def test_an_acceptance_counts_for_what_was_shown_and_for_14_days(stream: Stream)
     assert [got[row["prediction_id"]] for row in (one, late, other)] == [1, 0, 0]
 
 
-def test_a_feed_of_another_form_is_refused_naming_file_and_column(stream: Stream) -> None:
+def test_a_feed_of_another_form_is_refused_as_a_whole_naming_file_and_column(stream: Stream) -> None:
     day = stream.window.until.date()
     put(stream, f"outcomes/synthetic/{day}.parquet", pl.DataFrame({"prediction_id": ["p"]}), False)
     with pytest.raises(SchemaError, match=rf"{day}.parquet: columns \['product_id', 'accepted_at'\] are missing"):
-        stream.log()
+        outcomes.read(stream.run.objects, "synthetic", day, day)
     wrong = pl.DataFrame({"prediction_id": ["p"], "product_id": ["a"], "accepted_at": ["yesterday"]})
     put(stream, f"outcomes/synthetic/{day}.parquet", wrong, False)
-    with pytest.raises(SchemaError, match="accepted_at is String"):
-        stream.log()
+    log = stream.log()
+    assert f"the outcome feed cannot be read: outcomes/synthetic/{day}.parquet: accepted_at is String" in str(
+        log.why_not
+    )
+    assert log.answers["reward"].null_count() == log.answers.height
+    stream.run.objects.put(f"outcomes/synthetic/{day}.parquet", b"no table")
+    assert "not a Parquet file" in str(stream.log().why_not)
     put(stream, f"outcomes/synthetic/{day}.parquet", wrong, True)
 
 
@@ -175,6 +181,21 @@ def test_a_feature_row_that_no_run_has_any_more_is_counted_and_not_guessed(strea
     counts = replay.replay_rows(stream.run.objects, stream.settings, stream.roles, asked).counts
     assert counts["context_gone"] == asked.head(10).filter(pl.col("state") == "usable").height > 0
     assert counts["replayed"] == counts["asked"] - counts["context_gone"]
+
+
+def test_on_call_compares_two_versions_over_any_days(stream: Stream) -> None:
+    accept(stream, {})
+    asked = argparse.Namespace(**stream.roles, since=None, until=stream.window.until.date(), json=True)
+    body = cli_counterfactual.compare(stream.settings, asked)
+    assert (body["versions"], body["log"]["answers"]) == (stream.roles, CUSTOMERS * ANSWERS_EACH)
+    assert body["verdict"] in {"BETTER", "WORSE", "INCONCLUSIVE"}
+    assert page.text(body).startswith(f"# Counterfactual: {body['verdict']}")
+    backwards = argparse.Namespace(**vars(asked) | {"since": stream.window.until.date()})
+    with pytest.raises(RequestRefused, match="is not before"):
+        cli_counterfactual.compare(stream.settings, backwards)
+    unnamed = argparse.Namespace(**vars(asked) | {"champion": None})
+    with pytest.raises(RequestRefused, match="nothing serves yet"):
+        cli_counterfactual.compare(stream.settings, unnamed)
 
 
 def test_more_answers_than_the_policy_allows_are_sampled_the_same_way_twice(stream: Stream) -> None:
