@@ -123,6 +123,8 @@ def _require_known_tasks(teacher: Teacher, tasks: Tasks) -> None:
         "architecture.hmm.modes": structure.hmm.modes,
         "architecture.transfer.edges": ends,
         "selection.ndcg_tasks": teacher.selection.ndcg_tasks,
+        "calibration.class_bias": teacher.calibration.class_bias,
+        "calibration.linear": teacher.calibration.linear,
     }
     for key, names in named.items():
         if unknown := sorted(set(names) - tasks.tasks.keys()):

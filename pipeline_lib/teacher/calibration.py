@@ -1,11 +1,15 @@
 """Post-hoc calibration of raw logits, fitted on part ``calib`` alone.
 
     binary      z' = scale * z + bias            Platt 1999, with a positive slope
-    multiclass  z'_k = scale * z_k + bias_k      temperature 1/scale (Guo et al. 2017), bias per class (Alexandari 2020)
+    multiclass  z'_k = scale * z_k (+ bias_k)    temperature 1/scale (Guo et al. 2017), bias per class (Alexandari 2020)
+    regression  z' = scale * z + bias            least squares, where asked for; distillation.md 10
 
-The slope is exp(a), so calibration cannot reverse a ranking. Focal loss and class weights shift the shares on
-purpose; the biases put them back. Fitted in float64 by L-BFGS with a small L2 penalty, which keeps classes without
-rows in place; the bias of a binary task stays free, or rare positives would be overstated.
+No slope is negative, so calibration cannot reverse a ranking. Focal loss and class weights shift the shares on
+purpose, and a Huber loss answers below the mean of a skewed label; the biases put both back. A temperature alone keeps
+the most likely class, so a task judged by its decision (macro-F1) keeps the balanced one its class weights bought; only
+a task whose class probabilities are used gets a bias per class. The two of them are fitted in float64 by L-BFGS with a
+small L2 penalty, which keeps classes without rows in place; the bias of a binary task stays free, or rare positives
+would be overstated.
 """
 
 from __future__ import annotations
@@ -25,7 +29,7 @@ _STEPS = 200
 
 @dataclass(frozen=True)
 class Calibrator:
-    """``kind`` is platt, temperature or identity; ``why`` says why a task stayed uncalibrated."""
+    """``kind`` is platt, temperature, linear or identity; ``why`` says why a task stayed uncalibrated."""
 
     kind: str
     scale: float
@@ -50,12 +54,29 @@ def identity(ways: int, rows: int, why: str) -> Calibrator:
     return Calibrator("identity", 1.0, (0.0,) * ways, rows, why)
 
 
+def fit_line(task: TaskSpec, value: Tensor, label: Tensor, min_rows: int) -> Calibrator:
+    """Least squares of the label on the answer; identity with a reason where the line would not rise.
+
+    value (n,) in standard deviations of the label, label (n,) in label units with NaN = masked.
+    """
+    known = ~label.isnan()
+    z, y = value[known].double(), (label[known].double() - task.mean) / task.std
+    if len(y) < min_rows:
+        return identity(1, len(y), f"{len(y)} rows")
+    centred = z - z.mean()
+    spread = float(centred.square().sum())
+    slope = float((centred * y).sum()) / spread if spread > 0 else 0.0
+    if slope <= 0:
+        return identity(1, len(y), f"slope {slope:.3g}, expected above 0")
+    return Calibrator("linear", round(slope, 9), (round(float(y.mean() - slope * z.mean()), 9),), len(y))
+
+
 def fit_calibrator(
     task: TaskSpec, logit: Tensor, label: Tensor, min_rows: int, min_class_rows: int, penalty: float, class_bias: bool
 ) -> Calibrator:
     """Scale and bias that minimise the log-loss; identity with a reason when there is too little to fit on.
 
-    logit (n,) or (n, K), label (n,) with NaN = masked.
+    logit (n,) or (n, K), label (n,) with NaN = masked. ``class_bias``: put the shares of the classes back.
     """
     known = ~label.isnan()
     z, y = logit[known].double(), label[known].double()

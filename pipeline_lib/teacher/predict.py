@@ -113,10 +113,10 @@ def soft_labels(
     columns: dict[str, np.ndarray] = {}
     for task in tasks:
         z = logits[task.name].double()
-        if task.kind == "regression":
-            columns[f"mt_{task.name}"] = activated(z, task.kind, task.mean, task.std).numpy()
-            continue
         calibrated = calibrators[task.name].apply(z)
+        if task.kind == "regression":
+            columns[f"mt_{task.name}"] = activated(calibrated, task.kind, task.mean, task.std).numpy()
+            continue
         probability = activated(calibrated, task.kind, task.mean, task.std)
         for prefix, value in (("lt", z), ("ct", calibrated), ("pt", probability)):
             columns.update(_spread(f"{prefix}_{task.name}", value.numpy()))

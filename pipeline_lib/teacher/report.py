@@ -145,9 +145,9 @@ def measure(
                 "gate_mean": dict(zip(checkpoint.experts, gates[task.name], strict=True)),
                 "viability": {
                     "metric": VIABILITY_METRIC[task.kind],
-                    "value": on_val_raw[task.name].get(VIABILITY_METRIC[task.kind]),
+                    "value": on_val[task.name].get(VIABILITY_METRIC[task.kind]),
                     "classes": task.out if task.kind == "multiclass" else None,
-                    "rows": on_val_raw[task.name]["rows"],
+                    "rows": on_val[task.name]["rows"],
                 },
             }
             for task in checkpoint.tasks

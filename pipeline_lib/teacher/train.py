@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
+from torch import Tensor
 
 from pipeline_lib.canonical import digest
 from pipeline_lib.runs import Out, RunContext, StageOutput, code_version
+from pipeline_lib.settings.teacher import Calibration
 from pipeline_lib.settings.teacher import Teacher as TeacherSettings
-from pipeline_lib.teacher.calibration import Calibrator, fit_calibrator, identity
+from pipeline_lib.teacher.calibration import Calibrator, fit_calibrator, fit_line, identity
 from pipeline_lib.teacher.checkpoint import Checkpoint
 from pipeline_lib.teacher.contract import TaskSpec
 from pipeline_lib.teacher.epoch import require_wired
@@ -113,16 +115,18 @@ def graph_health(model: Teacher, data: Data, rows: int, device: torch.device) ->
 def calibrate(
     model: Teacher, frame: Frame, tasks: Sequence[TaskSpec], policy: TeacherSettings, device: torch.device
 ) -> dict[str, Calibrator]:
-    """One calibrator per task from part ``calib``; regression keeps its values."""
-    rows, rule = frame.part(CALIB), policy.calibration
-    logits = predict(model, frame, rows, policy.predict_batch, device).logits if len(rows) else {}
-    found = {}
-    for task in tasks:
-        if task.kind == "regression" or not len(rows):
-            found[task.name] = identity(task.out, 0, "regression" if len(rows) else "no rows in part calib")
-            continue
-        label = frame.labels[task.name][rows]
-        found[task.name] = fit_calibrator(
-            task, logits[task.name], label, rule.min_rows, rule.min_class_rows, rule.bias_penalty, rule.multiclass_bias
-        )
-    return found
+    """One calibrator per task from part ``calib``."""
+    rows = frame.part(CALIB)
+    if not len(rows):
+        return {task.name: identity(task.out, 0, "no rows in part calib") for task in tasks}
+    logits = predict(model, frame, rows, policy.predict_batch, device).logits
+    return {t.name: _calibrator(t, logits[t.name], frame.labels[t.name][rows], policy.calibration) for t in tasks}
+
+
+def _calibrator(task: TaskSpec, logit: Tensor, label: Tensor, rule: Calibration) -> Calibrator:
+    if task.kind != "regression":
+        bias = task.name in rule.class_bias
+        return fit_calibrator(task, logit, label, rule.min_rows, rule.min_class_rows, rule.bias_penalty, bias)
+    if task.name in rule.linear:
+        return fit_line(task, logit, label, rule.min_rows)
+    return identity(1, 0, "not in calibration.linear")

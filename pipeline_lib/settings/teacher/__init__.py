@@ -20,7 +20,7 @@ from pipeline_lib.settings.teacher.training import (
     Weighting,
 )
 
-__all__ = ["EXPERTS", "Architecture", "ExpertName", "Gating", "Teacher"]
+__all__ = ["EXPERTS", "Architecture", "Calibration", "ExpertName", "Gating", "Teacher"]
 
 
 class Teacher(Section):

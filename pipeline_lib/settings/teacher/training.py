@@ -156,8 +156,11 @@ class Calibration(Section):
     """Below these a task stays uncalibrated, and its sidecar says so."""
     bias_penalty: float = Field(ge=0)
     """L2 on the class biases and the log-scale, over all rows [nats per squared logit]: holds classes without rows."""
-    multiclass_bias: bool
-    """Fit a bias per class beside the temperature; needed when class weights moved the shares."""
+    class_bias: list[str]
+    """Multiclass tasks whose class probabilities are used: a bias per class puts back the shares that class weights
+    moved. The others get a temperature alone, which keeps the most likely class."""
+    linear: list[str]
+    """Regressions whose values a line u + v x, v > 0, puts back to the label's mean. Source: distillation.md 10."""
 
 
 def _require_ordered(name: str, bounds: tuple[float, float]) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pipeline_lib.teacher.calibration import Calibrator, fit_calibrator
+from pipeline_lib.teacher.calibration import Calibrator, fit_calibrator, fit_line
 from pipeline_lib.teacher.contract import TaskSpec
 
 BINARY = TaskSpec("b", "binary", "g", 1, 1.0, 0.85)
+COUNT = TaskSpec("r", "regression", "g", 1, 1.0, None, mean=2.0, std=4.0)
 MULTI = TaskSpec("m", "multiclass", "g", 3, 1.0, None, class_weights=(1.0,) * 3)
 
 
@@ -64,6 +65,39 @@ def test_masked_rows_are_not_evidence() -> None:
     y = torch.full((500,), float("nan")).double()
     y[:20] = torch.tensor([0.0, 1.0] * 10).double()
     assert fit(BINARY, torch.randn(500), y).rows == 20
+
+
+def test_a_line_puts_the_answers_of_a_robust_loss_back_to_the_mean() -> None:
+    """Zero for five of six: Huber with delta 1 answers below the mean, and R2 falls under zero."""
+    g = torch.Generator().manual_seed(3)
+    true = torch.rand(5000, generator=g).double() / 3
+    y = 12 * torch.bernoulli(true, generator=g)
+    short = (6 * true - COUNT.mean) / COUNT.std - 0.2
+    found = fit_line(COUNT, short, y, 50)
+    value = found.apply(short) * COUNT.std + COUNT.mean
+    assert found.kind == "linear"
+    assert float(value.mean()) == pytest.approx(float(y.mean()), rel=1e-6)
+    assert float(((value - value.mean()) * (y - value)).mean()) == pytest.approx(0, abs=1e-6)
+    assert float((value - 12 * true).abs().max()) < 0.5
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"), [(-torch.linspace(-1, 1, 100), "slope -"), (torch.full((100,), 0.3), "slope 0")]
+)
+def test_a_line_that_does_not_rise_is_refused(answer: torch.Tensor, why: str) -> None:
+    """It would reverse the ranking, or answer every customer alike."""
+    found = fit_line(COUNT, answer, torch.linspace(0, 4, 100).double(), 50)
+    assert (found.kind, found.scale, found.bias) == ("identity", 1.0, (0.0,))
+    assert why in found.why
+
+
+def test_a_line_needs_rows_that_carry_the_label() -> None:
+    y = torch.full((500,), float("nan")).double()
+    y[:49] = torch.arange(49)
+    found = fit_line(COUNT, torch.arange(500.0), y, 50)
+    assert (found.kind, found.why) == ("identity", "49 rows")
+    y[49] = 49
+    assert fit_line(COUNT, torch.arange(500.0), y, 50).kind == "linear"
 
 
 def test_it_survives_its_json_form() -> None:

@@ -17,15 +17,17 @@ from pipeline_lib.teacher import loop
 from pipeline_lib.teacher.checkpoint import load_checkpoint
 from pipeline_lib.teacher.epoch import describe
 from pipeline_lib.teacher.frozen import FrozenView
+from pipeline_lib.teacher.metrics import macro_f1, r_squared
 from pipeline_lib.teacher.plan import Plan
 from pipeline_lib.teacher.predict import predict
 from pipeline_lib.teacher.resume import Progress, Store, snapshot
 from pipeline_lib.teacher.setup import pick_device, plan_of, trainee_of
 from pipeline_lib.teacher.step import Stepper, Trainee
-from pipeline_lib.teacher.train import train
+from pipeline_lib.teacher.train import calibrate, train
 from tests.unit.teacher.bank import TASKS, World, data_of
 
 Maker = Callable[..., RunContext]
+CPU = torch.device("cpu")
 
 
 def digests(out: StageOutput) -> dict[str, str]:
@@ -101,6 +103,39 @@ def test_calibrated_columns_follow_from_the_raw_logit_and_the_checkpoint(trained
     z = table["lt_churn_signal"].to_numpy().astype(np.float64) * body["scale"] + body["bias"][0]
     np.testing.assert_allclose(table["ct_churn_signal"].to_numpy(), z, atol=1e-5)
     np.testing.assert_allclose(table["pt_churn_signal"].to_numpy(), 1 / (1 + np.exp(-z)), atol=1e-6)
+
+
+def test_a_task_is_calibrated_as_its_answer_is_used(world: World) -> None:
+    """Ranked classes get their shares back; a task answered by its most likely class keeps that class."""
+    rows = world.frame.part("stop", "calib", "fidelity")
+    z = predict(world.model, world.frame, rows, 64, CPU).logits["nba_primary"].double()
+    policy = world.ctx.settings.teacher
+    plain = policy.model_copy(update={"calibration": policy.calibration.model_copy(update={"class_bias": []})})
+    ranked, decided = (calibrate(world.model, world.frame, world.tasks, p, CPU) for p in (policy, plain))
+    assert {c.kind for c in ranked.values()} == {"platt", "temperature", "linear"}
+    assert any(ranked["nba_primary"].bias)
+    assert not torch.equal(ranked["nba_primary"].apply(z).argmax(1), z.argmax(1))
+    assert torch.equal(decided["nba_primary"].apply(z).argmax(1), z.argmax(1))
+
+
+def test_a_task_is_viable_by_what_students_imitate(trained: RunContext) -> None:
+    """Not by raw logits: the same answers decide the route and are imitated."""
+    out = trained.read("teacher")
+    said = json.loads(out.path("soft_labels.json").read_bytes())["tasks"]
+    keys = pl.read_parquet(trained.read("features").path("feature_matrix.parquet"))
+    val = keys.select("part", "customer_key", "cutoff_date").filter(pl.col("part").is_in(["stop", "calib"]))
+    table = val.join(pl.read_parquet(out.path("soft_labels.parquet")), on=["customer_key", "cutoff_date"], how="left")
+    table = table.join(
+        pl.read_parquet(trained.read("labels").path("label_table.parquet")), on=["customer_key", "cutoff_date"]
+    )
+    count = table.drop_nulls("product_stability")
+    assert said["product_stability"]["viability"]["value"] == pytest.approx(
+        r_squared(count["product_stability"].to_numpy(), count["mt_product_stability"].to_numpy()), abs=1e-4
+    )
+    named = table.drop_nulls("nba_primary")
+    chosen = named.select(pl.col("^ct_nba_primary_.*$")).to_numpy().argmax(1)
+    found = macro_f1(named["nba_primary"].to_numpy(), chosen, len(TASKS["nba_primary"]["classes"]))
+    assert said["nba_primary"]["viability"]["value"] == pytest.approx(found)
 
 
 def test_the_same_inputs_give_the_same_bytes_whatever_the_threads_of_the_place(trained: RunContext) -> None:
@@ -413,6 +448,8 @@ def test_cuda_on_a_machine_without_it_is_refused() -> None:
     ("section", "what"),
     [
         ({"selection": {"ndcg_tasks": ["nba_primry"]}}, "selection.ndcg_tasks"),
+        ({"calibration": {"class_bias": ["nba_primry"]}}, "calibration.class_bias"),
+        ({"calibration": {"linear": ["churn_signl"]}}, "calibration.linear"),
         ({"gating": {"preferred": {"nba_primry": ["hgcn"]}}}, "gating.preferred"),
         ({"gating": {"literal": {"nba_primry": ["hgcn"]}}}, "gating.literal"),
         ({"architecture": {"hmm": {"modes": {"nba_primry": "journey"}}}}, "architecture.hmm.modes"),
