@@ -52,7 +52,7 @@ def compare(
         before, now: scores of the older and the newer version, ``s_<task>`` or ``s_<task>_<k>`` by row key.
         labels: the tasks' labels by row key; null = not known.
     """
-    both = now.join(before, on=KEYS, how="inner", suffix="__before").join(labels, on=KEYS, how="left")
+    both = now.join(before, on=KEYS, how="inner", suffix="__before").join(labels, on=KEYS, how="left").sort(KEYS)
     return {name: _task(older.tasks.get(name), task, both, bins) for name, task in newer.tasks.items()}
 
 
