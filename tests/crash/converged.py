@@ -116,6 +116,7 @@ def _require_serving(world: World) -> None:
     if seen.version is None or seen.pointer is None:
         return
     world.target.check(seen.version)
-    environment = local.environment(world.settings)
+    at_home = world.settings.place.model_copy(update={"root": f"file://{world.settings.place.home}/store"})
+    environment = local.environment(world.settings.model_copy(update={"place": at_home}))  # tables are not asked for
     bundle = open_bundle(Path(environment["SERVE_BUNDLE"]), environment["SERVE_MANIFEST_SHA256"])
     assert (bundle.version, bundle.manifest_sha256) == (seen.version, seen.pointer.manifest_sha256)
