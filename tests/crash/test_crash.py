@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import pytest
 
 from tests.crash.flows import FLOWS
 from tests.crash.kill import Injector, Write
