@@ -1,4 +1,4 @@
-"""Drift of served scores against the scores the champion was judged on (PSI per task).
+"""Drift of served scores against the scores the champion was judged on (PSI per task), and of served features.
 
 Rules' answers have no model that could drift and are left out on both sides. Source: monitoring.md 3.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from pipeline_lib.contracts.population import histogram, psi, quantile_edges
-from pipeline_lib.monitor import baseline, reading, served
+from pipeline_lib.monitor import baseline, feature_drift, reading, served
 from pipeline_lib.monitor.reading import Reading
 from pipeline_lib.monitor.statistics import Array
 from pipeline_lib.settings import Settings
@@ -28,7 +28,13 @@ def nightly(settings: Settings) -> list[dict[str, object]]:
     if not readings:
         why = base.why_not or f"no task of {base.version} has a model"
         readings = [Reading("drift", "all tasks", "psi", None, "UNKNOWN", len(answers), why)]
-    about = {"model_version": base.version, "baseline_id": base.bundle_digest}
+    moved = feature_drift.of_champion(settings)
+    readings.append(feature_drift.reading(settings, SERVICE, base.version, moved, window.end))
+    about = {
+        "model_version": base.version,
+        "baseline_id": base.bundle_digest,
+        "features": moved.summary(settings.monitoring.drift),
+    }
     return reading.record(settings, SERVICE, EVENT, window, readings, about)
 
 
