@@ -7,6 +7,7 @@
     version that did not answer         -> taken back
     repair of a lost pointer, not ended -> its done row is written
     published and referenced by nothing -> withdrawn after a day
+    lost or moved at the target         -> released again
 
 Source: promotion.md section 12.
 """
@@ -44,6 +45,7 @@ def reconcile(
 
     Raises:
         GateCannotJudge: REGISTRY_CORRUPT: the pointer is lost or not ours; a person repairs it.
+        ActivationFailed: what serves does not answer, or a released file was changed.
         LockBusy: somebody is judging or releasing, or died doing so less than ``lock_ttl_s`` ago.
     """
     here = Releaser.open(settings, target, probe, now)
@@ -80,6 +82,7 @@ def _repairs(here: Releaser, lock: Lease) -> Iterator[str]:
     seen, changed = steps.follow(here)
     yield from changed
     yield from tidy(here, seen)
+    yield from steps.answering(here, seen)
 
 
 def _recorded_under(here: Releaser) -> tuple[int, str]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from pipeline_lib.business_time import utc_now
-from pipeline_lib.errors import GateCannotJudge, SwapLost
+from pipeline_lib.errors import ActivationFailed, GateCannotJudge, SwapLost
 from pipeline_lib.keys import KeyFolder
 from pipeline_lib.objects import Objects, open_objects
 from pipeline_lib.publish.targets import Target, open_target
@@ -186,6 +186,24 @@ def _shifted(here: Releaser, seen: Seen) -> list[str]:
         available(here, seen.version)
     here.target.shift(seen.version)
     return [f"shifted {here.target.name} to {seen.version}"]
+
+
+def answering(here: Releaser, seen: Seen) -> list[str]:
+    """What serves answers and is what was released; what was lost at the target is released again.
+
+    Raises:
+        ActivationFailed: it still does not: a released file was changed, or the target is down.
+    """
+    if seen.version is None:
+        return []
+    try:
+        here.target.check(seen.version)
+    except ActivationFailed as failure:
+        available(here, seen.version)
+        here.target.shift(seen.version)
+        here.target.check(seen.version)
+        return [f"released {seen.version} again: {failure}"]
+    return []
 
 
 def _documented(here: Releaser, seen: Seen, references: Mapping[str, str] | None = None) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -244,6 +245,19 @@ def test_the_reconciler_brings_a_wandering_target_back(world: World, tmp_path: P
     releases.reconcile(world.settings)
     require_converged(world, second)
     assert len(world.rows("reconciled")) == 1  # the same repair of the same generation is one row
+
+
+def test_what_was_lost_at_the_target_is_released_again(world: World, tmp_path: Path) -> None:
+    version = world.bootstrap(tmp_path)
+    live = world.target.folder / LIVE
+    live.write_bytes(live.read_bytes().replace(b'"manifest_sha256":"', b'"manifest_sha256":"0'))
+    assert f"released {version} again" in releases.reconcile(world.settings)[0]
+    shutil.rmtree(world.target.folder / version)
+    assert f"released {version} again" in releases.reconcile(world.settings)[0]
+    require_converged(world, version)
+    (world.target.folder / version / "students/churn_signal/model.txt").write_bytes(b"tree\nother")
+    with pytest.raises(ActivationFailed, match="not the package"):
+        releases.reconcile(world.settings)
 
 
 def test_a_released_folder_that_was_touched_is_not_healthy(world: World, tmp_path: Path) -> None:
