@@ -80,7 +80,7 @@ def outcome(home: Path, day: date) -> dict[str, Any]:
         if row.header["event"] == "gate_dry_run" and row.payload["object_id"] == version
     ]
     return {
-        "manifests": {stage: ctx.read(stage).content_hash for stage in STAGES},
+        "manifests": {stage: ctx.read(stage).content_hash for stage in _finished(ctx)},
         "verdict": dict(gate.facts),
         "comparison.md": gate.path("comparison.md").read_bytes(),
         "package manifest": ctx.objects.get(f"registry/versions/{version}/manifest.json"),
@@ -88,6 +88,12 @@ def outcome(home: Path, day: date) -> dict[str, Any]:
         "drift.png": ctx.read("drift").path("drift.png").read_bytes(),
         "record": judged,
     }
+
+
+def _finished(ctx: RunContext) -> list[str]:
+    prefix = f"runs/{ctx.dataset}/{ctx.logical_date}/"
+    stages = [key.removeprefix(prefix).removesuffix("/manifest.json") for key in ctx.objects.list(prefix)]
+    return [stage for stage in stages if "/" not in stage]
 
 
 def serves(home: Path) -> dict[str, Any]:
