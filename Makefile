@@ -8,7 +8,7 @@ VENV    := .venv
 BIN     := $(VENV)/bin
 LOCAL   := $(BIN)/python scripts/local_airflow.py --dataset $(DATASET) --port $(PORT) $(if $(SOURCE),--source $(SOURCE))
 
-.PHONY: gpu-check mutants run up approve reject backfill test test-fast lint format leaks tamper bench-features bench-collaborative bench-teacher study realism clean help
+.PHONY: gpu-check mutants run up approve reject backfill test test-fast lint format leaks tamper bench-features bench-gate bench-collaborative bench-teacher study realism clean help
 
 help:  ## what you can say
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -59,6 +59,9 @@ tamper: install  ## attack a record in every way and print what is found
 
 bench-features: install  ## CPU seconds and memory of ingest, checks and features at three sizes; BENCH="--sizes 5000 20000" for less
 	@$(BIN)/python benchmarks/features.py $(BENCH)
+
+bench-gate: install  ## seconds of a verdict, and how often its test errs and finds; an hour; BENCH="--quick" for a look
+	@$(BIN)/python -m benchmarks.gate $(BENCH)
 
 bench-teacher: install  ## our networks beside other libraries' on Census-Income, SOURCE=<its folder>; hours; BENCH="--quick" for a look
 	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[all,bench]' && $(BIN)/python -m benchmarks.teacher $(SOURCE) $(BENCH)

@@ -1,6 +1,6 @@
 """Step 5: vetoes from elsewhere, each with so much time to answer. None of them can pass by failing.
 
-A hook that raises what it may raise, or does not answer in time, leaves the verdict to the human.
+A hook that raises, or does not answer in time, leaves the verdict to the human.
 Source: promotion.md section 4 (step 5) and L13.
 """
 
@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from pipeline_lib.errors import PipelineError
 from pipeline_lib.gate.ladder import Answer
 from pipeline_lib.records import Verdict
 
@@ -93,21 +92,20 @@ def counterfactual(mode: Literal["off", "advisory", "veto"], found: Mapping[str,
 
 def _opinion(hook: Hook, version: str, timeout_s: float) -> Opinion:
     """In a thread of its own, which is left behind when it does not answer."""
-    answers: queue.SimpleQueue[Opinion | BaseException] = queue.SimpleQueue()
+    answers: queue.SimpleQueue[Opinion] = queue.SimpleQueue()
 
     def run() -> None:
         try:
             answers.put(hook.ask(version))
-        except BaseException as error:  # handed to the caller, who decides what it means
-            answers.put(error)
+        except Exception as error:  # whatever a veto fails of: L13 wants a human, not a pass
+            answers.put(_unavailable(hook, error))
 
     threading.Thread(target=run, daemon=True, name=f"hook-{hook.name}").start()
     try:
-        answer = answers.get(timeout=timeout_s)
+        return answers.get(timeout=timeout_s)
     except queue.Empty:
-        answer = TimeoutError(f"no answer within {timeout_s:g} s")
-    if isinstance(answer, (PipelineError, OSError)):  # TimeoutError is an OSError
-        return Opinion("escalate", f"{hook.name.upper()}_UNAVAILABLE", f"{type(answer).__name__}: {answer}")
-    if isinstance(answer, BaseException):
-        raise answer
-    return answer
+        return _unavailable(hook, TimeoutError(f"no answer within {timeout_s:g} s"))
+
+
+def _unavailable(hook: Hook, error: Exception) -> Opinion:
+    return Opinion("escalate", f"{hook.name.upper()}_UNAVAILABLE", f"{type(error).__name__}: {error}")

@@ -47,5 +47,4 @@ def _one(outputs: pl.DataFrame, labels: pl.DataFrame, task: str, shape: TaskShap
 
 def _chosen(scores: Floats) -> metrics.Ints:
     """The highest class of every row, (N, K) -> (N,); -1 where a score is not finite."""
-    finite = np.isfinite(scores).all(axis=1)
-    return np.where(finite, np.where(np.isfinite(scores), scores, 0.0).argmax(axis=1), -1)
+    return np.where(np.isfinite(scores).all(axis=1), scores.argmax(axis=1), -1)

@@ -54,6 +54,8 @@ def recompute(settings: Settings, decision_id: str) -> Recomputed:
     if (steps := tuple(step["step"] for step in body["gate_path"])) != ladder.STEPS or recorded.trigger != "auto":
         basis = f"; it rests on {body['basis_decision_id']}" if body["basis_decision_id"] else ""
         raise RequestRefused(f"decision {decision_id} was made by {recorded.operator} ({', '.join(steps)}){basis}")
+    if lacking := [step["step"] for step in body["gate_path"] if _reached(step) and step["limit"] is None]:
+        raise RequestRefused(f"the row of {decision_id} names no limits of {', '.join(lacking)}: it is older than that")
     columns, climb = again(recorded, open_objects(settings.place.root))
     if columns.get("significance"):
         tested = columns["significance"]["p"] is not None
@@ -132,6 +134,10 @@ def _recorded(settings: Settings, decision_id: str) -> tuple[Decision, int | Non
         if (row.header["event"], row.payload["action_id"]) == ("gate_dry_run", decision_id):
             return rows.verdict_from(row.payload["details"]), None
     raise RequestRefused(f"the record has no verdict {decision_id}")
+
+
+def _reached(step: Mapping[str, Any]) -> bool:
+    return step["step"] in ("fidelity", "competition") and step["outcome"] != "skipped"
 
 
 def _leaves(value: Any, at: str = "") -> Iterator[tuple[str, Any]]:

@@ -54,11 +54,11 @@ def _comparison(body: Body) -> str:
         [
             r["metric"],
             *(_real(r[name]) for name in ("champion", "challenger", "delta")),
-            "unknown" if r["low"] is None else f"{_real(r['low'])} to {_real(r['high'])}",
+            f"{_real(r['low'])} to {_real(r['high'])}" if r.get("low") else "unknown",
             _percent(r["relative"]),
             _percent(r["limit"]),
             "yes" if r["pass"] else "**no**",
-            r["why"],
+            r.get("why") or "unknown",
         ]
         for r in rows
     ]
@@ -74,8 +74,8 @@ def _tests(body: Body) -> str:
     said = (
         f"Primary test ({found['test']}, one-sided, alpha {_plain(found['alpha'])}): delta {_real(found['delta'])}, "
         f"SE {_real(found['se'])}, z = {_plain(found['z'], 3)}, p = {_plain(found['p'], 6)} on {found['n']} customers. "
-        f"A true gain of {_real(found['detectable'])} ({_percent(found['detectable_relative'])}) would be found in "
-        f"{_percent(found['power'], 0)} of cases."
+        f"A true gain of {_real(found['detectable'])} ({_percent(found.get('detectable_relative'))}) would be found "
+        f"in {_percent(found.get('power'), 0)} of cases."
     )
     if count is not None:
         said += f" Primary test number {count} of this year."

@@ -94,7 +94,8 @@ class Trial:
     def _competition(self) -> ladder.Answer:
         """Step 4. Up to here nobody has read a score."""
         if not self.bundle.has_champion:
-            return ladder.reject("CHAMPION_UNSCORABLE", f"the bundle has no outputs of {self.seen.version}")
+            why = f"the bundle has no outputs of {self.seen.version}"
+            return ladder.reject("CHAMPION_UNSCORABLE", why, limit=Limits.of(self.policy).to_dict())
         evidence.require_size(self.bundle, self.policy.min_gate_rows)
         tables, limits, champion = self.bundle.open(), Limits.of(self.policy), self.found["champion"]
         weak = powered(tables, self.kinds, limits)

@@ -110,7 +110,7 @@ def hook_times_out(world: World, tmp: Path) -> tuple[str, str]:
             raise AssertionError("nobody waits for this")
 
     outcomes = set()
-    for asked in (Silent(), hook("compliance", ConnectionError("no route"))):
+    for asked in (Silent(), hook("compliance", ConnectionError("no route")), hook("compliance", KeyError("fria"))):
         hasty.challenge(tmp)
         outcomes.add(found(judged(hasty, hooks=[asked])))
     (only,) = outcomes

@@ -17,7 +17,7 @@ from pipeline_lib.gate.recompute import recompute
 from pipeline_lib.registry import rows
 from tests.unit.gate.exact import Figures, present
 from tests.unit.gate.promotion_world import BINARY, WEAK, Tweaks, World, hook
-from tests.unit.gate.scenario import advise
+from tests.unit.gate.scenario import advise, pages
 
 VERDICTS = 20
 
@@ -85,6 +85,17 @@ def test_a_number_that_was_not_computed_from_the_evidence_is_found(
     monkeypatch.setattr(again, "_recorded", lambda *_: (forged, recorded[1]))
     found = {at for at, _, _ in recompute(world.settings, decision_id).differences}
     assert {"comparison[3].challenger", "significance.p", "decision"} <= found
+
+
+def test_a_champion_without_scores_is_computed_again_as_such(world: World, tmp_path: Path) -> None:
+    world.bootstrap(tmp_path)
+    world.next_week()
+    world.package(Tweaks(), tmp_path)
+    world.score(Tweaks(), None)
+    with pages() as paged:
+        facts = world.judge()
+    assert (facts["decision"], facts["reason_code"], bool(paged)) == ("reject", "CHAMPION_UNSCORABLE", True)
+    assert recompute(world.settings, str(facts["decision_id"])).differences == ()
 
 
 def test_evidence_that_is_gone_cannot_be_computed_again(world: World, tmp_path: Path) -> None:
