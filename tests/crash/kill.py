@@ -33,6 +33,11 @@ class Write:
     """Where, in words without random names."""
 
     @property
+    def is_private(self) -> bool:
+        """In a scratch folder that nobody else looks into."""
+        return "<scratch>" in self.what or "/" not in self.what or ".locks" in self.what
+
+    @property
     def names_something(self) -> bool:
         return self.kind in NAMING
 

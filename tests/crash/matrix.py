@@ -93,7 +93,7 @@ class Bench:
             end = converged.require_converged(world, self.before, self.flow.decides)
         except Exception as error:  # noqa: BLE001  the table shows it
             return f"FAILED {type(error).__name__}: {error}"
-        return f"{end} ({needed} passes)"
+        return f"{end} ({needed} {'pass' if needed == 1 else 'passes'})"
 
     def _world(self) -> Any:
         return open_world(self._shipped, self.home, self.flow.weeks)
@@ -103,21 +103,31 @@ class Bench:
         shutil.copytree(state, self.home, symlinks=True)
 
 
-def points(writes: Sequence[Write], every: int) -> Iterator[tuple[Write, How]]:
-    """Before each write; where a name appears also with its file torn, and just after."""
+def points(writes: Sequence[Write], every: int, private: int = 1) -> Iterator[tuple[Write, How]]:
+    """Before each write; where a name appears also with its file torn, and just after.
+
+    Args:
+        every: only every n-th write.
+        private: ... and of those in private scratch folders only every n-th.
+    """
+    hidden = [write.number for write in writes if write.is_private]
     for write in writes[::every]:
+        if write.is_private and hidden.index(write.number) % private:
+            continue
         yield write, "before"
         if write.names_something:
             yield write, "torn"
             yield write, "after"
 
 
-def outcomes(shipped: Settings, nursery: Nursery, flow: Flow, every: int = 1) -> tuple[int, list[Outcome]]:
+def outcomes(
+    shipped: Settings, nursery: Nursery, flow: Flow, every: int = 1, private: int = 1
+) -> tuple[int, list[Outcome]]:
     """Number of writes of the flow, and what came of each kill."""
     with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as root:
         bench = Bench(shipped, nursery, flow, Path(root))
         writes = bench.writes()
-        found = [bench.kill(write, how) for write, how in points(writes, every)]
+        found = [bench.kill(write, how) for write, how in points(writes, every, private)]
     return len(writes), [one for one in found if one is not None]
 
 
@@ -156,6 +166,7 @@ def main() -> int:
     asked = argparse.ArgumentParser(description=__doc__)
     asked.add_argument("--flow", type=int, nargs="*", default=list(range(len(FLOWS))), help="numbers from 0")
     asked.add_argument("--every", type=int, default=1, help="only every n-th write")
+    asked.add_argument("--private", type=int, default=1, help="of writes in private scratch only every n-th")
     asked.add_argument("--json", action="store_true", help="only the failures and counts, as JSON")
     given = asked.parse_args()
     logging.disable(logging.CRITICAL)  # thousands of forced releases announce themselves
@@ -163,7 +174,7 @@ def main() -> int:
     nursery, failures, counts = nursery_of(shipped), [], {}
     for number in given.flow:
         flow, start = FLOWS[number], time.monotonic()
-        writes, found = outcomes(shipped, nursery, flow, given.every)
+        writes, found = outcomes(shipped, nursery, flow, given.every, given.private)
         bad = [f"{flow.name}: {o.write} {o.how}: {o.ends}" for o in found if "FAILED" in str(o.ends)]
         failures += bad
         counts[flow.name] = {"writes": writes, "kills": len(found), "failures": len(bad)}
