@@ -8,7 +8,7 @@ VENV    := .venv
 BIN     := $(VENV)/bin
 LOCAL   := $(BIN)/python scripts/local_airflow.py --dataset $(DATASET) --port $(PORT) $(if $(SOURCE),--source $(SOURCE))
 
-.PHONY: gpu-check mutants run up approve reject backfill test test-fast lint format leaks tamper bench-features bench-gate bench-collaborative bench-teacher study realism clean help
+.PHONY: crash-matrix race gpu-check mutants run up approve reject backfill test test-fast lint format leaks tamper bench-features bench-gate bench-collaborative bench-teacher study realism clean help
 
 help:  ## what you can say
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -82,6 +82,12 @@ study: install  ## ablation study of the teacher on a finished bank; STUDY="--fa
 
 realism: install  ## how real and how hard the synthetic bank is, with pictures; REAL="berka=<folder>" beside real sets
 	@$(BIN)/python benchmarks/realism.py --out var/realism $(if $(REAL),--real $(REAL))
+
+crash-matrix: install  ## kill every way to the champion at every write, print what is found and how it ends; hours; CRASH="--flow 5 --every 20" for a look
+	@$(BIN)/python -m tests.crash.matrix $(CRASH)
+
+race: install  ## two processes at the champion at once, 50 times each pair; RACE="--times 5" for a look
+	@$(BIN)/python -m tests.crash.race $(RACE)
 
 clean:  ## forget every run, record and key of the laptop
 	rm -rf var
