@@ -151,32 +151,33 @@ def force_promote():
         params={"statement": Param(None, type=["null", "string"], title="What you looked at")},
     )
 
-    @task(trigger_rule=TriggerRule.NONE_SKIPPED)
-    def confirmed(made: dict | None, answer: dict | None):
-        """Record the second person's answer; an objection, and nobody's answer, is a major incident."""
+    @task
+    def confirmed(made: dict, answer: dict):
+        """Record the second person's answer; an objection is a major incident."""
         from pipeline_lib import settings as policy
         from pipeline_lib.gate import confirm
 
-        place, person = policy.load(), responder(answer)
-        if made and person:
-            said = (answer.get("params_input") or {}).get("statement") or ""
-            confirm.confirm(place, made["decision_id"], person, answer["chosen_options"][0], said)
-        opened = confirm.open_incidents(place)
-        if made and (opened or not person or answer["chosen_options"] != ["Confirm"]):
-            why = "; ".join(opened) or (f"{person} objects" if person else "no answer arrived: clear `confirmation`")
-            raise RuntimeError(f"{made['version']} is not confirmed: {why}")
+        place, person, chosen = policy.load(), responder(answer), answer["chosen_options"][0]
+        said = (answer.get("params_input") or {}).get("statement") or ""
+        confirm.confirm(place, made["decision_id"], person, chosen, said)
+        if chosen != "Confirm":
+            raise RuntimeError(f"{person} objects to {made['version']}: a major incident is open")
 
     @task(trigger_rule=TriggerRule.ONE_FAILED, retries=0)
     def watcher():
-        """Keeps a refused request red."""
-        raise RuntimeError("the request was refused or failed; see the red task's log")
+        """Keeps a refused request red; opens the incident of a confirmation that nobody gave in time."""
+        from pipeline_lib import settings as policy
+        from pipeline_lib.gate import confirm
+
+        opened = confirm.open_incidents(policy.load())
+        raise RuntimeError("; ".join(opened) or "the request was refused or failed; see the red task's log")
 
     asked, done = persons(), force()
     asked >> [second_person, done]
     second_person >> done >> assess() >> close_run()
     answered = confirmed(done, confirmation.output)
     owes_confirmation(done) >> confirmation >> answered
-    [asked, done, answered] >> watcher()
+    [asked, done, confirmation, answered] >> watcher()
 
 
 force_promote()

@@ -12,11 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from pipeline_lib import settings, signing
 from pipeline_lib.business_time import promotion_moment
 from pipeline_lib.keys import KeyFolder
+from pipeline_lib.registry.smoke import complete_and_loadable
 from pipeline_lib.runs import RunContext
+from pipeline_lib.serve import probe
+from tests.unit.gate.promotion_world import POLICY, World
 
 REPO = Path(__file__).resolve().parent.parent.parent
 ASSETS = REPO / "tests" / "assets"
@@ -131,3 +135,17 @@ def make_bank(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, risk_officer: Any
         return Bank(tmp_path / dataset, dataset, monkeypatch, risk_officer)
 
     return make
+
+
+@pytest.fixture
+def bank(make_bank: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A bank whose packages are small and hold no real models; its registry is the fixture ``world``."""
+    layer = tmp_path / "layer.yaml"
+    layer.write_text(yaml.safe_dump(POLICY))
+    monkeypatch.setattr(probe, "answers", complete_and_loadable)
+    return make_bank(overrides=str(layer))
+
+
+@pytest.fixture
+def world(bank: Any) -> World:
+    return World(bank.settings)

@@ -2,36 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from pipeline_lib.gate import confirm, force
 from pipeline_lib.publish import release as releases
-from pipeline_lib.registry.smoke import complete_and_loadable
-from pipeline_lib.serve import probe
-from tests.unit.gate.promotion_world import MONDAY, POLICY, World, later
+from tests.unit.gate.promotion_world import MONDAY, World, later
 
 pytestmark = [pytest.mark.e2e, pytest.mark.filterwarnings("default"), pytest.mark.timeout(300)]
 OPERATOR = "dag_test"
 """Who Airflow says triggered a run in this process."""
 REASON = "DI breach on lending since 02:40"
-
-
-@pytest.fixture
-def bank(make_bank: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    layer = tmp_path / "layer.yaml"
-    layer.write_text(yaml.safe_dump(POLICY))
-    monkeypatch.setattr(probe, "answers", complete_and_loadable)  # the packages of this world hold no real models
-    return make_bank(overrides=str(layer))
-
-
-@pytest.fixture
-def world(bank: Any) -> World:
-    return World(bank.settings)
 
 
 def asked(version: str, **changed: str) -> dict[str, str]:
@@ -49,7 +32,7 @@ def test_what_is_not_valid_is_red_recorded_and_wakes_nobody(bank: Any, world: Wo
     wrong = {
         "is not the authenticated 'dag_test'": asked(serving, operator="somebody.else"),
         "unknown keys in the request: versoin": asked(serving, versoin=broken),
-        "cannot serve: SignatureInvalid": asked(broken),
+        "cannot serve: its signature is not ours": asked(broken),
     }
     for why, conf in wrong.items():
         run = bank.run("force_promote", MONDAY, conf=conf)
