@@ -41,6 +41,9 @@ def _verdict(ctx: RunContext) -> Iterator[str]:
     yield f"version    {facts['challenger_version']}"
     seen = pointer.read(ctx.objects, KeyFolder(ctx.settings.place.keys))
     yield f"champion   {seen.version or 'none'} (generation {seen.generation})"
+    if (logged := _stage(ctx, "counterfactual")) is not None:
+        said = logged.facts["summary"]
+        yield f"logged     {said['verdict']}: {said['reason']}"
 
 
 def _teacher(ctx: RunContext) -> Iterator[str]:
