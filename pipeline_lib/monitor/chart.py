@@ -89,5 +89,6 @@ def _features(axes: Any, features: Mapping[str, Any], limits: Monitoring) -> Non
     axes.set_xlabel("population stability index against the champion's baseline", fontsize=9)
     axes.tick_params(labelsize=9)
     counted = f"{features['critical']} critical, {features['warn']} warn of {features['compared']} features"
-    axes.set_title(f"{counted}, {features['rows']} customers", fontsize=11, loc="right")
+    alone = f", {features['unmatched']} on one side only" if features["unmatched"] else ""
+    axes.set_title(f"{counted}{alone}; {features['rows']} customers", fontsize=11, loc="right")
     axes.margins(y=0.02)

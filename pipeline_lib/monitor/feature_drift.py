@@ -46,8 +46,8 @@ def of_champion(settings: Settings) -> FeatureShift:
         champion = versions.verify(objects, keys, version)
         table = objects.local_path(f"serving/{settings.source.name}/feature_rows.sqlite")
         with closing(sqlite3.connect(f"file:{table}?mode=ro", uri=True)) as rows:
-            schema_hash, columns, count = _served(rows)
-            return feature_shift.measure(objects, champion, schema_hash, columns, count, settings.monitoring.drift)
+            columns, count = _served(rows)
+            return feature_shift.measure(objects, champion, columns, count, settings.monitoring.drift)
     except (GateCannotJudge, ObjectMissing, ManifestMismatch, SignatureInvalid) as error:
         return FeatureShift(0, {}, f"{type(error).__name__}: {error}")
 
@@ -78,14 +78,13 @@ def state_of(moved: FeatureShift, limits: Drift) -> State:
     return "WARN" if moved.beyond(limits.feature_psi_warn) else "OK"
 
 
-def _served(rows: sqlite3.Connection) -> tuple[str, Iterator[Column], int]:
-    """Schema hash, columns and number of the rows that are served; of many, some at random: pseudonyms are random."""
-    meta = dict(rows.execute("SELECT key, value FROM meta"))
-    names = json.loads(meta["columns"])
+def _served(rows: sqlite3.Connection) -> tuple[Iterator[Column], int]:
+    """Columns and number of the rows that are served; of many, some at random: pseudonyms are random."""
+    names = json.loads(rows.execute("SELECT value FROM meta WHERE key = 'columns'").fetchone()[0])
     wanted = rows.execute("SELECT features FROM feature_row ORDER BY subject_ref LIMIT ?", (AT_MOST,))
     blobs = [row[0] for row in wanted]
     values = np.frombuffer(b"".join(blobs), dtype="<f4").reshape(len(blobs), len(names))
-    return meta["schema_hash"], ((n, values[:, i].astype(np.float64)) for i, n in enumerate(names)), len(blobs)
+    return ((name, values[:, i].astype(np.float64)) for i, name in enumerate(names)), len(blobs)
 
 
 def _cause(moved: FeatureShift, limits: Drift) -> str:

@@ -1,7 +1,8 @@
 """How far the features of the customers who are answered now are from those the champion was made for.
 
 The champion's side are the frozen bins of its own signed package; another version has another baseline, so it
-changes when a promotion commits. Rows with other columns are not compared. Source: monitoring.md 3.
+changes when a promotion commits. Columns are matched by name; those that only one side has (a category's own column
+comes and goes with its use) are said and not compared. Source: monitoring.md 3.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ class FeatureShift:
     values: Mapping[str, float]
     """Feature -> PSI, the largest first."""
     why: str | None = None
+    unmatched: tuple[str, ...] = ()
+    """Features that only one side has."""
 
     def beyond(self, limit: float) -> list[str]:
         """Features at or above the limit, the largest first."""
@@ -50,6 +53,7 @@ class FeatureShift:
             "critical": len(critical),
             "warn": len(self.beyond(limits.feature_psi_warn)) - len(critical),
             "worst": dict(list(self.values.items())[:NAMED]),
+            "unmatched": len(self.unmatched),
             "why": self.why,
         }
 
@@ -57,17 +61,12 @@ class FeatureShift:
 Column = tuple[str, Array]
 
 
-def measure(
-    objects: Objects, version: Package, schema_hash: str | None, columns: Iterator[Column], rows: int, limits: Drift
-) -> FeatureShift:
+def measure(objects: Objects, version: Package, columns: Iterator[Column], rows: int, limits: Drift) -> FeatureShift:
     """Current columns against the baseline of a verified version.
 
     Args:
-        schema_hash: ``feature_schema_hash`` of the current columns.
         columns: name and values [rows] of every current feature, NaN = undefined.
     """
-    if version.body.get("feature_schema_hash") != schema_hash:
-        return FeatureShift(rows, {}, f"{version.version} reads other feature columns than there are now")
     try:
         frozen = json.loads(objects.get(f"registry/versions/{version.version}/{BASELINE}"))
     except ObjectMissing:
@@ -75,9 +74,15 @@ def measure(
     least = min(rows, int(frozen["rows"]))
     if least < limits.min_rows:
         return FeatureShift(rows, {}, f"{rows} rows now, {frozen['rows']} then, {limits.min_rows} of each are needed")
-    found = {name: _psi(frozen["columns"][name], values, limits.floor) for name, values in columns}
+    known, found, new = frozen["columns"], {}, []
+    for name, values in columns:
+        if name in known:
+            found[name] = _psi(known[name], values, limits.floor)
+        else:
+            new.append(name)
     ordered = sorted(found.items(), key=lambda item: (-item[1], item[0]))
-    return FeatureShift(rows, dict(ordered))
+    unmatched = tuple(sorted([*new, *(known.keys() - found.keys())]))
+    return FeatureShift(rows, dict(ordered), None if found else "no feature is in both", unmatched)
 
 
 def of_run(features: StageOutput) -> tuple[int, Iterator[Column]]:

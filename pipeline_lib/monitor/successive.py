@@ -56,7 +56,7 @@ def _make(ctx: RunContext, score: StageOutput, labels: StageOutput, features: St
     limits, keys = ctx.settings.monitoring, KeyFolder(ctx.settings.place.keys)
     newer = versions.verify(ctx.objects, keys, str(score.facts["challenger"]))
     beside = {role: _beside(ctx, newer, role, score, labels) for role in PREDECESSORS}
-    moved = _features(ctx, features, newer, score.facts["champion"])
+    moved = _features(ctx, features, score.facts["champion"])
     found = [alert for role, one in beside.items() for alert in shifts.alerts(one.tasks or {}, role, limits.successive)]
     summary = {
         "why": beside["champion"].why,
@@ -67,7 +67,10 @@ def _make(ctx: RunContext, score: StageOutput, labels: StageOutput, features: St
         **{role: one.to_dict() for role, one in beside.items()},
         "features": moved.summary(limits.drift),
     }
-    everything = {**summary, "features": {**moved.summary(limits.drift), "psi": dict(moved.values)}}
+    everything = {
+        **summary,
+        "features": {**summary["features"], "psi": dict(moved.values), "unmatched": list(moved.unmatched)},
+    }
     text = json.dumps(everything, indent=1, sort_keys=True, allow_nan=False)
     out.path("drift.json").write_text(text + "\n", encoding="utf-8")
     chart.draw(summary, limits, out.path("drift.png"))
@@ -85,21 +88,18 @@ def _beside(ctx: RunContext, newer: Package, role: str, score: StageOutput, labe
         if role == "champion":
             raise
         return Beside(version, None, f"{version} does not verify: {type(error).__name__}")
-    if older.body.get("feature_schema_hash") != newer.body.get("feature_schema_hash"):
-        return Beside(version, None, f"{version} reads other feature columns than {newer.version}")
     before, now = (pl.read_parquet(score.path(f"{name}.parquet")) for name in (role, "challenger"))
     known = _labels(labels, newer.tasks)
     found = shifts.compare(older, newer, before, now, known, ctx.settings.monitoring.drift)
     return Beside(version, found)
 
 
-def _features(ctx: RunContext, features: StageOutput, newer: Package, champion: str | None) -> FeatureShift:
+def _features(ctx: RunContext, features: StageOutput, champion: str | None) -> FeatureShift:
     rows, columns = feature_shift.of_run(features)
     if champion is None:
         return FeatureShift(rows, {}, "nothing serves yet")
     version = versions.verify(ctx.objects, KeyFolder(ctx.settings.place.keys), champion)
-    current = newer.body.get("feature_schema_hash")
-    return feature_shift.measure(ctx.objects, version, current, columns, rows, ctx.settings.monitoring.drift)
+    return feature_shift.measure(ctx.objects, version, columns, rows, ctx.settings.monitoring.drift)
 
 
 def _feature_alerts(moved: FeatureShift, critical: float) -> list[dict[str, Any]]:

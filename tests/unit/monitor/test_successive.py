@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,16 @@ import pytest
 
 from pipeline_lib.audit import session
 from pipeline_lib.canonical import canonical_bytes
+from pipeline_lib.gate import signoff
+from pipeline_lib.keys import KeyFolder
 from pipeline_lib.monitor import feature_shift, successive
 from pipeline_lib.publish import package
-from pipeline_lib.registry import pointer, reigns, states
+from pipeline_lib.publish import release as releases
+from pipeline_lib.registry import pointer, reigns, states, versions
+from pipeline_lib.registry.package import Package
 from pipeline_lib.runs import Out, RunContext
 from pipeline_lib.serve import batch
+from pipeline_lib.settings.monitoring import Drift
 from tests.unit.backfill.weeks import CHAMPION, WEEKS, make_home, open_week, run_week
 from tests.unit.serve import conftest as bank
 
@@ -134,9 +140,6 @@ def test_the_baseline_moves_with_a_promotion_and_with_nothing_else(home: Path) -
 
 
 def _promote(home: Path, version: str) -> None:
-    from pipeline_lib.gate import signoff
-    from pipeline_lib.publish import release as releases
-
     ctx = open_week(home, SECOND)
     verdict = ctx.read("gate").facts
     assert verdict["decision"] == "await_signoff"
@@ -196,18 +199,29 @@ def test_the_same_run_again_is_not_measured_again_and_gives_the_same_picture(
     assert again.read("drift").path("drift.png").read_bytes() == picture
 
 
-def test_rows_with_other_columns_or_too_few_of_them_are_not_compared(home: Path) -> None:
-    ctx = open_week(home, SECOND)
-    package.package(ctx)
-    from pipeline_lib.keys import KeyFolder
-    from pipeline_lib.registry import versions
-
-    old = versions.verify(ctx.objects, KeyFolder(ctx.settings.place.keys), champion(home))
-    limits, schema = ctx.settings.monitoring.drift, str(old.body["feature_schema_hash"])
+def test_columns_are_matched_by_name_and_those_of_one_side_are_said(home: Path) -> None:
+    ctx, old, limits = _beside_champion(home)
     rows, columns = feature_shift.of_run(ctx.read("features"))
-    other = feature_shift.measure(ctx.objects, old, "f" * 64, columns, rows, limits)
-    assert (other.values, other.why) == ({}, f"{old.version} reads other feature columns than there are now")
-    few = feature_shift.measure(ctx.objects, old, schema, iter(()), 99, limits)
-    assert few.why == f"99 rows now, {bank.CUSTOMERS} then, 100 of each are needed"
-    nobody = feature_shift.measure(ctx.objects, old, schema, columns, rows, limits)
-    assert len(nobody.values) == len(bank.NAMES)
+    renamed = ((name if name != "age" else "mcc_5411", values) for name, values in columns)
+    found = feature_shift.measure(ctx.objects, old, renamed, rows, limits)
+    assert (len(found.values), found.unmatched) == (len(bank.NAMES) - 1, ("age", "mcc_5411"))
+    nothing = feature_shift.measure(ctx.objects, old, iter([]), rows, limits)
+    assert (nothing.values, nothing.why) == ({}, "no feature is in both")
+
+
+def test_too_few_rows_are_not_compared(home: Path) -> None:
+    ctx, old, limits = _beside_champion(home)
+    found = feature_shift.measure(ctx.objects, old, iter([]), 99, limits)
+    assert found.why == f"99 rows now, {bank.CUSTOMERS} then, 100 of each are needed"
+
+
+def test_a_version_from_before_baselines_has_none(home: Path) -> None:
+    ctx, old, limits = _beside_champion(home)
+    found = feature_shift.measure(ctx.objects, replace(old, version="v20260101-00000000"), iter([]), 500, limits)
+    assert found.why == "v20260101-00000000 carries no baseline of its features"
+
+
+def _beside_champion(home: Path) -> tuple[RunContext, Package, Drift]:
+    ctx = open_week(home, SECOND)
+    old = versions.verify(ctx.objects, KeyFolder(ctx.settings.place.keys), champion(home))
+    return ctx, old, ctx.settings.monitoring.drift
