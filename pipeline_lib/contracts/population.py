@@ -67,11 +67,23 @@ def jsd(baseline: Floats, current: Floats, floor: float) -> float:
 def quantile_edges(baseline: Floats, bins: int) -> Floats:
     """Inner edges of ``bins`` baseline-quantile bins [at most bins - 1].
 
-    A value that fills more than one of them gets a bin of its own, so that a constant baseline that moves is seen.
+    An edge lies half-way between two values, where a tree would cut, so that a value which moves by less (a frequency
+    that was counted again) stays in its bin. A value that fills more than one bin gets one of its own.
     """
-    inner = np.quantile(baseline, np.linspace(0, 1, bins + 1)[1:-1])
-    edges, times = np.unique(inner, return_counts=True)
-    return np.union1d(edges, np.nextafter(edges[times > 1], np.inf))
+    values, (low, high) = np.unique(baseline), ends_of(baseline)
+    places, times = np.unique(np.quantile(baseline, np.linspace(0, 1, bins + 1)[1:-1]), return_counts=True)
+    cuts = np.concatenate([[low], _between(values), [high]])  # cuts[i] is below the i-th value, cuts[i + 1] above
+    below = np.searchsorted(values, places, side="left")
+    return np.union1d(cuts[below], cuts[below[times > 1] + 1])
+
+
+def ends_of(baseline: Floats) -> tuple[float, float]:
+    """Below the first and not below the second end lies what the baseline, give or take half a step, never reached."""
+    values = np.unique(baseline)
+    if len(values) == 1:
+        return float(values[0]), float(np.nextafter(values[0], np.inf))
+    top = values[-1] + (values[-1] - values[-2]) / 2
+    return float(values[0] - (values[1] - values[0]) / 2), float(max(top, np.nextafter(values[-1], np.inf)))
 
 
 def histogram(values: Floats, edges: Floats) -> Floats:
@@ -87,14 +99,19 @@ def frozen_edges(baseline: Floats, bins: int) -> Floats:
     known = baseline[np.isfinite(baseline)]
     if not len(known):
         return np.array([], dtype=np.float64)
-    ends = np.array([known.min(), np.nextafter(known.max(), np.inf)])
-    return np.union1d(quantile_edges(known, bins), ends)
+    return np.union1d(quantile_edges(known, bins), ends_of(known))
 
 
 def frozen_counts(values: Floats, edges: Floats) -> Floats:
     """Counts of the bins of ``frozen_edges``: below, between, above, and last what is not finite [len(edges) + 2]."""
     known = values[np.isfinite(values)]
     return np.append(histogram(known, edges), float(len(values) - len(known)))
+
+
+def _between(values: Floats) -> Floats:
+    """Half-way from each value to the next; the next itself where no number lies between."""
+    middle = values[:-1] + np.diff(values) / 2
+    return np.where(middle > values[:-1], middle, values[1:])
 
 
 def _counts(x: Single, cuts: npt.NDArray[np.floating], exact: bool) -> Floats:

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import settings as tried
 from hypothesis import strategies as st
 from scipy import stats
 
 from pipeline_lib import settings
-from pipeline_lib.contracts.population import frozen_counts, frozen_edges, jsd, psi
+from pipeline_lib.contracts.population import ends_of, frozen_counts, frozen_edges, jsd, psi, quantile_edges
 from pipeline_lib.monitor import shifts
 from pipeline_lib.monitor.shifts import STATISTICS, Shift
 from pipeline_lib.monitor.statistics import auc, average_ranks, mean_shift, rank_correlation
@@ -197,10 +197,31 @@ def test_frozen_bins_hold_every_value_once_and_know_what_the_baseline_never_reac
     assert (counts.sum(), len(counts), counts[-1]) == (len(values), len(edges) + 2, np.isnan(data).sum())
     known = data[~np.isnan(data)]
     if len(known):
+        low, high = ends_of(known)
+        assert low <= known.min() <= known.max() < high
         assert (counts[0], counts[-2]) == (0, 0)
         outside = frozen_counts(np.array([new]), edges)
-        assert bool(outside[0] or outside[-2]) == (not known.min() <= new <= known.max())
+        assert bool(outside[0] or outside[-2]) == (not low <= new < high)
         assert len(edges) <= 11
+
+
+@given(st.lists(st.integers(0, 12), min_size=20, max_size=80), st.floats(-0.49, 0.49))
+def test_values_that_move_by_less_than_half_a_step_have_not_moved(values: list[int], by: float) -> None:
+    """A frequency that is counted again every week is another number for the same category."""
+    data = np.array(values, dtype=np.float64)
+    assume(len(np.unique(data)) > 1)
+    edges = frozen_edges(data, 10)
+    assert np.array_equal(frozen_counts(data, edges), frozen_counts(data + by, edges))
+
+
+@given(st.lists(st.floats(0, 1), min_size=30, max_size=200))
+def test_edges_half_way_leave_every_row_of_the_baseline_in_its_decile(values: list[float]) -> None:
+    data = np.array(values)
+    places = np.unique(np.quantile(data, np.linspace(0, 1, 11)[1:-1]))
+    deciles = np.searchsorted(places, data, side="right")
+    found = np.searchsorted(quantile_edges(data, 10), data, side="right")
+    for decile in np.unique(deciles):
+        assert not set(found[deciles == decile]) & set(found[deciles != decile])
 
 
 def test_a_column_that_is_no_longer_filled_has_moved() -> None:
