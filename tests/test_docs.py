@@ -59,6 +59,7 @@ def test_what_a_page_names_exists(page: Path) -> None:
         ("```bash\nmake run DATASETS=berka\n```", "make variable"),
         ("`pipeline nowhere`", "pipeline verb"),
         ("`.venv/bin/pipeline verify --nowhere`", "option"),
+        ("`pipeline promote force --nowhere`", "option"),
         ("`scripts/local_airflow.py --dataset berka nowhere`", "local_airflow verb"),
         ("`scripts/local_airflow.py backfill --nowhere 2026-01-05`", "option"),
         ("`python -m pipeline_lib.serve --nowhere`", "option"),
@@ -149,6 +150,9 @@ def _unknown(main: Callable[[list[str]], object], kind: str, verb: str, rest: st
     text = _help(main, (verb,))
     if text is None:
         yield f"{kind}: {verb}"
+    action = rest.split()[:1]  # the options of an action are in its own help
+    if text is not None and action and not action[0].startswith("-"):
+        text = _help(main, (verb, *action)) or text
     yield from _missing_options(text, rest)
 
 

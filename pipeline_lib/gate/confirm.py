@@ -66,10 +66,10 @@ def due_of(decision: Decision) -> Due | None:
 
 
 def waiting(settings: Settings) -> list[Due]:
-    """Force-promotes that nobody confirmed or objected to yet, oldest first."""
+    """Force-promotes that took effect, or may, and that nobody confirmed or objected to yet; oldest first."""
     objects = open_objects(settings.place.root)
-    owed = [due_of(stored.decision) for stored in decisions.listed(objects)]
-    return [one for one in owed if one and not objects.exists(_answer_key(one.decision_id))]
+    owed = [due for stored in decisions.listed(objects) if (due := due_of(stored.decision))]
+    return [one for one in owed if not _answered(objects, one) and not decisions.closed(objects, one.decision_id)]
 
 
 def confirm(
@@ -187,6 +187,10 @@ def _owed(objects: Objects, decision_id: str) -> Due:
     if owed is None:
         raise RequestRefused(f"decision {decision_id} waits for no second person")
     return owed
+
+
+def _answered(objects: Objects, owed: Due) -> bool:
+    return objects.exists(_answer_key(owed.decision_id))
 
 
 def _read(objects: Objects, key: str) -> dict[str, Any] | None:

@@ -9,6 +9,7 @@ import pytest
 
 from pipeline_lib.errors import RequestRefused
 from pipeline_lib.gate import confirm
+from pipeline_lib.publish import release as releases
 from pipeline_lib.records import Decision
 from tests.unit.gate.promotion_world import World, later
 
@@ -106,3 +107,10 @@ def test_the_fourth_force_in_a_day_pages_and_is_not_blocked(world: World, tmp_pa
     (paged,) = world.rows("paged")
     assert paged.payload["reason"].startswith(f"{many + 1} force-promotes in 24 h")
     assert decision.changes_champion
+
+
+def test_a_forced_version_that_was_taken_back_owes_nobody_anything(forced: tuple[World, Decision]) -> None:
+    world, _ = forced
+    assert "voided force_promote" in releases.reconcile(world.settings, now=later(minutes=16))[0]
+    assert confirm.waiting(world.settings) == []
+    assert confirm.open_incidents(world.settings, later(hours=25)) == []
