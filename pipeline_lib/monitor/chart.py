@@ -47,7 +47,7 @@ def _table(axes: Any, tasks: Mapping[str, Any] | None, why: str | None, title: s
     if tasks is None:
         axes.text(0.0, 0.9, why, fontsize=11, color="#555555")
         return
-    rows = [[_cell(shift[name], name, limits) for name in STATISTICS] for shift in tasks.values()]
+    rows = [[_cell(shift, name, limits) for name in STATISTICS] for shift in tasks.values()]
     heads = [f"{head}\n{_limit(name, limits)}" for head, name in zip(HEADS, STATISTICS, strict=True)]
     table = axes.table(
         cellText=[[text for text, _ in row] for row in rows],
@@ -59,9 +59,17 @@ def _table(axes: Any, tasks: Mapping[str, Any] | None, why: str | None, title: s
     )
     table.auto_set_font_size(False)
     table.set_fontsize(9)
+    for line, shift in enumerate(tasks.values(), 1):
+        if why := shift.get("why"):
+            axes.text(0.02, 1 - (line + 0.5) / (len(tasks) + 1), why, fontsize=9, va="center")
+            for column in range(len(STATISTICS)):
+                table[line, column].set_edgecolor(UNKNOWN)
 
 
-def _cell(value: float | None, name: str, limits: Successive) -> Cell:
+def _cell(shift: Mapping[str, Any], name: str, limits: Successive) -> Cell:
+    value = shift[name]
+    if shift.get("why"):
+        return "", UNKNOWN
     if value is None:
         return "-", UNKNOWN
     low, high = bounds(name, limits)
