@@ -35,7 +35,8 @@ class Write:
     @property
     def is_private(self) -> bool:
         """In a scratch folder that nobody else looks into."""
-        return "<scratch>" in self.what or "/" not in self.what or ".locks" in self.what
+        hidden = "<scratch>" in self.what or "/" not in self.what or ".locks" in self.what
+        return hidden and not self.names_something
 
     @property
     def names_something(self) -> bool:
