@@ -10,6 +10,7 @@ from pipeline_lib.errors import RequestRefused
 from pipeline_lib.gate import question as questions
 from pipeline_lib.gate import signoff
 from pipeline_lib.publish import release as releases
+from pipeline_lib.registry import decisions
 from tests.unit.gate.promotion_world import WEAK, Tweaks, World, later
 
 
@@ -172,3 +173,18 @@ def test_the_question_says_until_when_how_and_who_may_not(world: World, tmp_path
     assert question["decision_id"] == decision_id
     with pytest.raises(RequestRefused, match="four eyes: data.engineer"):
         world.approve(decision_id, responder="data.engineer")
+
+
+def test_a_question_the_champion_overtook_is_over_and_a_rerun_judges_afresh(world: World, tmp_path: Path) -> None:
+    first = world.bootstrap(tmp_path)
+    world.promote(tmp_path)
+    version = world.challenge(tmp_path, Tweaks(strength=4.0), Tweaks())
+    overtaken = str(world.judge()["decision_id"])
+    signoff.open_approval(world.settings, overtaken)
+    releases.release(world.settings, *world.force(first, approver="second.person"))
+    with pytest.raises(RequestRefused, match="superseded"):
+        world.approve(overtaken)
+    assert (decisions.closed(world.ctx.objects, overtaken) or {})["outcome"] == "superseded"
+    world.score(Tweaks(strength=4.0), Tweaks(strength=WEAK))
+    assert world.judge()["decision_id"] != overtaken
+    assert world.state(version) == "superseded"
