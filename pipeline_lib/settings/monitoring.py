@@ -32,7 +32,7 @@ class Drift(Section):
             raise ValueError(f"warn_psi {self.warn_psi} is not below fail_psi {self.fail_psi}")
         if self.feature_psi_warn >= self.feature_psi_critical:
             raise ValueError(
-                f"feature_psi_warn {self.feature_psi_warn} is not below feature_psi_critical {self.feature_psi_critical}"
+                f"feature_psi_warn {self.feature_psi_warn} is not below critical {self.feature_psi_critical}"
             )
         return self
 

@@ -213,8 +213,8 @@ class Exploration(Section):
     """How rank 1 is chosen among the items that passed every filter. Source: promotion.md 10."""
 
     epsilon: float = Field(ge=0, lt=1)
-    """Probability that rank 1 is drawn by softmax(score / temperature) instead of taken [0..1]. 0 until approved; with 0
-    no other model can be judged on the answers that were given."""
+    """Probability that rank 1 is drawn by softmax(score / temperature) instead of taken [0..1]. 0 until approved; with
+    0 no other model can be judged on the answers that were given."""
     temperature: float = Field(gt=0)
     """Score difference at which a draw prefers the better item by a factor of e [score]."""
 
