@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pipeline_lib.distill import answer, booster, calibration, columns, metrics
+from pipeline_lib.distill import answer, booster, calibration, columns, isotonic, metrics
 from pipeline_lib.distill.booster import Model, Recipe
 from pipeline_lib.distill.columns import Selection
 from pipeline_lib.distill.frame import Rows, TaskFrame
 from pipeline_lib.distill.metrics import Reals
-from pipeline_lib.distill.objective import objective_of
-from pipeline_lib.settings.distillation import Calibration, Distillation
+from pipeline_lib.distill.objective import clip_of, objective_of
+from pipeline_lib.settings.distillation import Distillation
 
 ROWS_PER_THREAD = 50_000
 """With fewer rows a second thread waits more than it works. Models do not depend on the number of threads."""
@@ -53,7 +53,7 @@ class Workshop:
         """Grow on ``fit`` and ``stop``, calibrate on ``calib``, answer the ``fidelity`` rows."""
         model = self._grow(frame, distil, probe=False)
         calib, judged = frame.parts["calib"], frame.parts["fidelity"]
-        calibrator = fit_calibrator(frame, answer.raw_score(frame.kind, model, calib.x), calib, self.policy.calibration)
+        calibrator = fit_calibrator(frame, answer.raw_score(frame.kind, model, calib.x), calib, self.policy)
         raw = answer.raw_score(frame.kind, model, judged.x)
         return Built(model, calibrator, raw, answer.served(frame.kind, calibrator, raw))
 
@@ -61,9 +61,14 @@ class Workshop:
         how = self._recipe(frame, distil, probe)
         fit, stop = frame.parts["fit"], None if probe else frame.parts["stop"]
         if distil:
-            objective = objective_of(frame.kind, self.policy.hard_weight, self.policy.temperature)
+            clip = self._clip(frame)
+            objective = objective_of(frame.kind, self.policy.hard_weight, self.policy.temperature, clip)
             return booster.grow_distilled(how, objective, frame.columns, fit, stop)
         return booster.grow_direct(how, frame.kind, len(frame.classes), frame.columns, fit, stop)
+
+    def _clip(self, frame: TaskFrame) -> float | None:
+        sigmas, fit = self.policy.hard_clip.get(frame.task), frame.parts["fit"]
+        return None if sigmas is None or frame.kind != "regression" else clip_of(fit.y, fit.teacher, sigmas)
 
     def _recipe(self, frame: TaskFrame, distil: bool, probe: bool) -> Recipe:
         trees, budget = self.policy.lgbm_of(frame.task), self.policy.budget
@@ -93,10 +98,12 @@ def with_columns(frame: TaskFrame, kept: tuple[str, ...]) -> TaskFrame:
     return replace(frame, columns=kept, parts=parts)
 
 
-def fit_calibrator(frame: TaskFrame, raw: Reals, calib: Rows, policy: Calibration) -> dict[str, Any]:
+def fit_calibrator(frame: TaskFrame, raw: Reals, calib: Rows, settings: Distillation) -> dict[str, Any]:
     """The calibrator the policy names for this task; ``none`` for tasks in no list."""
+    policy = settings.calibration
     if frame.kind == "binary" and frame.task in policy.tasks:
-        return calibration.fit_binary(raw, calib.y)
+        seed = metrics.seed_of(f"{frame.task}|isotonic", settings.seed)
+        return isotonic.better(raw, calib, policy.isotonic, seed) or calibration.fit_binary(raw, calib.y)
     if frame.kind == "multiclass" and frame.task in policy.ovr_tasks:
         return calibration.fit_one_vs_rest(
             answer.served(frame.kind, calibration.NONE, raw), calib.y, policy.min_class_rows

@@ -1,8 +1,8 @@
 """From raw scores to probabilities people may rely on: Platt, one-vs-rest Platt, linear. Plain numbers, no objects.
 
 Order is fixed: raw score -> calibrator; never a sigmoid and then Platt. A slope that is not positive would turn
-the ranking round, so it is rejected and the student stays uncalibrated. Source: distillation.md section 10;
-Platt with Newton steps: Lin, Lin and Weng, "A Note on Platt's Probabilistic Outputs", 2007.
+the ranking round, so it is rejected and the student stays uncalibrated. Steps instead of a sigmoid: ``isotonic``.
+Source: distillation.md section 10; Newton steps: Lin, Lin and Weng, "A Note on Platt's Probabilistic Outputs", 2007.
 """
 
 from __future__ import annotations
@@ -89,6 +89,8 @@ def apply_binary(calibrator: Mapping[str, Any], raw: Reals) -> Reals:
     """Probability (n,) from the raw score (n,)."""
     if calibrator["kind"] == "none":
         return np.asarray(expit(raw), dtype=np.float64)
+    if calibrator["kind"] == "isotonic":
+        return np.asarray(np.interp(raw, calibrator["x"], calibrator["y"]), dtype=np.float64)
     return np.asarray(expit(calibrator["a"] * raw + calibrator["b"]), dtype=np.float64)
 
 

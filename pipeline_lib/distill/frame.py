@@ -127,9 +127,12 @@ def read_frame(
     return TaskFrame(task, kind, tuple(classes), tuple(columns), parts, values)
 
 
-def read_schema(path: Path) -> dict[str, Any]:
-    """The feature stage's ``schema.json``."""
+def read_schema(path: Path, switched_off: Sequence[str] = ()) -> dict[str, Any]:
+    """The feature stage's ``schema.json``, where groups that policy switches off are groups that are not available."""
     schema: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    known = {group["name"] for group in schema["groups"]}
+    off = [name for name in switched_off if name not in known]
+    schema["groups"] += [{"name": name, "distil": 0, "available": False, "why": "switched off"} for name in off]
     return schema
 
 

@@ -69,7 +69,7 @@ class _Case:
 
 
 def _make(ctx: RunContext, task: str, inputs: Mapping[str, StageOutput], out: Out) -> None:
-    schema = read_schema(inputs["features"].path("schema.json"))
+    schema = read_schema(inputs["features"].path("schema.json"), ctx.settings.features.without)
     frame = _frame(ctx, task, inputs, schema)
     case = _case(frame, ctx.settings.distillation)
     log.info("%s: %s (%s)", task, case.route.route, case.route.reason)

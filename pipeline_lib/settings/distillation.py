@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -160,9 +160,20 @@ class FeatureSelection(Section):
         return self
 
 
+class Isotonic(Section):
+    """When steps replace Platt's sigmoid. Source: distillation.md 10."""
+
+    min_positives: int = Field(ge=1)
+    """Positives of ``calib`` at least."""
+    min_ece_gain: float = Field(ge=0)
+    """Calibration error must fall by more than this on a third of ``calib`` kept aside."""
+    max_knots: int = Field(ge=2)
+
+
 class Calibration(Section):
     method: Literal["platt"]
     """Binary tasks."""
+    isotonic: Isotonic
     tasks: list[str]
     """Binary tasks with Platt's sigmoid on the raw score."""
     ovr_tasks: list[str]
@@ -191,6 +202,8 @@ class Lgbm(Section):
     feature_fraction: float = Field(gt=0, le=1)
     lambda_l1: float = Field(ge=0)
     lambda_l2: float = Field(ge=0)
+    path_smooth: float = Field(ge=0)
+    """Rows that pull a leaf's value towards its parent's; nothing beside leaves of many thousands."""
     max_bin: int = Field(ge=15)
 
     @model_validator(mode="after")
@@ -218,6 +231,8 @@ class Distillation(Section):
     """T of the soft loss [unitless]; soft labels themselves are stored at T = 1."""
     hard_weight: float = Field(ge=0, le=1)
     """Weight of the HARD loss; the soft one has 1 - hard_weight. ``alpha`` is accepted as an alias."""
+    hard_clip: dict[str, Annotated[float, Field(gt=0)]]
+    """Regression task -> robust standard deviations of (label - teacher) that a hard residual counts at most."""
     seed: int = Field(ge=0)
     fidelity_floor: float = Field(gt=0)
     """Largest mean KL(teacher || student) of a task [nat], inclusive."""

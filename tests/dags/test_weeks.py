@@ -126,7 +126,7 @@ def refuses_and_then_forces(bank: Any, first: str) -> None:
     for wrong in ({"version": "v20260101-00000000"}, {"operator": "somebody.else"}):
         assert bank.run("force_promote", FIRST, conf={**request, **wrong}).state == "failed"
         assert champion(bank).generation == 2
-    assert bank.run("force_promote", SECOND, conf=request).state == "success"
+    assert bank.run("force_promote", SECOND, conf=request, answer=("Confirm", {})).state == "success"
     last = verdicts(bank)[-1]
     assert (last["decision"], last["operator"], last["reason"]) == ("force_promote", OPERATOR, request["reason"])
     assert (champion(bank).version, champion(bank).generation) == (first, 3)

@@ -29,7 +29,9 @@ GROUPS = {
     "signals": [],
     "teacher_only": ["hidden_0", "hidden_1"],
 }
-FAST = {"rounds": 60, "probe_rounds": 20, "patience": 15, "learning_rate": 0.1}
+FAST = {"rounds": 60, "probe_rounds": 20, "patience": 15, "learning_rate": 0.1, "path_smooth": 20}
+FAST |= {"feature_fraction": 0.8}
+"""Few columns and few rows: each column is needed in each tree."""
 
 
 @dataclass

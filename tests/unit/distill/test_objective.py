@@ -63,6 +63,30 @@ def test_regression_gradient_and_hessian_are_the_derivatives_of_the_loss(weight)
     np.testing.assert_allclose(hessian, second, atol=1e-5)
 
 
+@pytest.mark.parametrize("weight", WEIGHTS)
+def test_a_clipped_regression_is_hubers_and_its_hessian_bounds_the_second_derivative(weight):
+    rng = np.random.default_rng(4)
+    z, t, y = rng.normal(size=200), rng.normal(size=200), rng.standard_cauchy(200)
+    loss = objective.Regression(weight, clip=0.7)
+    away = np.abs(np.abs(z - y) - 0.7) > 10 * STEP  # at the bend itself there is no second derivative
+    gradient, hessian = loss.gradients(z, y, t)
+    first, second = derivatives(lambda s: loss.row_loss(s, y, t), z)
+    np.testing.assert_allclose(gradient[away], first[away], atol=1e-6)
+    assert (second[away] <= hessian[away] + 1e-5).all()
+    near = np.abs(z - y) < 0.7
+    np.testing.assert_allclose(second[away & near], hessian[away & near], atol=1e-5)
+    assert np.abs(gradient - (1 - weight) * (z - t)).max() <= weight * 0.7 + 1e-12
+
+
+def test_the_clip_is_in_robust_deviations_of_the_label_from_the_teacher():
+    rng = np.random.default_rng(5)
+    t = rng.normal(size=100_000)
+    y = t + rng.normal(0, 3, size=100_000)
+    y[:2000] = 1e6  # no mean and no deviation survives this
+    assert objective.clip_of(y, t, 1.345) == pytest.approx(1.345 * 3, rel=0.05)
+    assert objective.clip_of(t, t, 1.345) is None
+
+
 def test_a_copy_of_the_teacher_has_no_soft_loss_and_no_soft_gradient():
     t = np.random.default_rng(0).normal(size=(20, 5))
     for loss, z in ((objective.Binary(0.0, 2.5), t[:, 0]), (objective.Multiclass(0.0, 2.5), t)):

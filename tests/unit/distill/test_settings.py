@@ -28,6 +28,7 @@ def test_alpha_is_read_as_the_weight_of_the_hard_loss_with_a_warning(caplog):
         ("evidence", {**BODY["evidence"], "min_rows": 2000}, "exceed"),
         ("teacher_threshold", {**BODY["teacher_threshold"], "binary_floor_auc": 0.7}, "floor 0.7"),
         ("lgbm", {**BODY["lgbm"], "bagging_freq": 0}, "no effect"),
+        ("hard_clip", {"churn_signal": 0.0}, "churn_signal"),
         ("feature_selection", {**BODY["feature_selection"], "min": 500}, "min 500"),
     ],
 )

@@ -67,8 +67,8 @@ def test_a_constant_student_fails_every_task(kind, rate):
 def test_a_badly_calibrated_teacher_does_not_fail_a_well_calibrated_student():
     rows = case("binary")
     truth = rows.teacher
-    shifted = Rows(rows.x, rows.y, truth + 1.6, rows.customer)  # a focal-loss teacher: right order, wrong level
-    assert fidelity.ece(rows.y, expit(shifted.teacher)) > 0.15
+    shifted = Rows(rows.x, rows.y, truth + 2.1, rows.customer)  # a focal-loss teacher: right order, wrong level
+    assert fidelity.ece(rows.y, expit(shifted.teacher)) > 0.25
     calibrator = calibration.fit_binary(shifted.teacher, rows.y)
     found = judged("binary", shifted, shifted.teacher, calibration.apply_binary(calibrator, shifted.teacher))
     assert found["verdict"] == "pass"
