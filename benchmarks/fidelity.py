@@ -40,9 +40,8 @@ def newest(store: Path) -> Report:
     manifests = sorted(store.glob("runs/*/*/distill/manifest.json"), key=lambda path: path.parts[-3])
     if not manifests:
         raise SystemExit(f"{store}: no finished distill stage under runs/<dataset>/<date>/")
-    files = json.loads(manifests[-1].read_text(encoding="utf-8"))["files"]
-    name = next(path for path in (entry["path"] for entry in files) if path.endswith("fidelity.json"))
-    found = next(path for path in (store / name, *manifests[-1].parent.glob("*/fidelity.json")) if path.is_file())
+    outputs = json.loads(manifests[-1].read_text(encoding="utf-8"))["outputs"]
+    found = manifests[-1].parent / next(entry["path"] for entry in outputs if entry["path"].endswith("/fidelity.json"))
     body: Report = json.loads(found.read_text(encoding="utf-8"))
     return body
 
