@@ -2,8 +2,8 @@
 
 Traps of the library, each covered by a test (distillation.md section 6): custom objectives start at raw 0 and do
 not save their offset, so ``base_score`` travels beside the text; they ignore Dataset weights; multiclass
-gradients are (n, K); soft labels are bound in a closure. Early stopping watches the exact loss on ``stop``,
-computed here, so that it does not depend on the library's threads.
+gradients are (n, K); soft labels are bound in a closure. Early stopping watches the exact distance from the teacher on
+``stop``, computed here, so that it does not depend on the library's threads.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def recipe(
 def grow_distilled(how: Recipe, objective: Objective, columns: Sequence[str], fit: Rows, stop: Rows | None) -> Model:
     """A student of soft and hard labels. Without ``stop`` all rounds are grown (the probe)."""
     base = objective.base_score(fit.y, fit.teacher)
-    classes = len(base)
+    classes, watched = len(base), objective.imitation()
 
     def gradients(z: Reals, data: lgb.Dataset) -> tuple[Reals, Reals]:
         _require_same_length(z, fit)
@@ -99,7 +99,7 @@ def grow_distilled(how: Recipe, objective: Objective, columns: Sequence[str], fi
     def loss(z: Reals, data: lgb.Dataset) -> tuple[str, float, bool]:
         assert stop is not None
         _require_same_length(z, stop)
-        return "distillation_loss", float(np.mean(objective.row_loss(z, stop.y, stop.teacher))), False
+        return "distillation_loss", float(np.mean(watched.row_loss(z, stop.y, stop.teacher))), False
 
     params = {**how.params, "objective": gradients, "num_class": classes}
     booster = _train(params, how, columns, fit, stop, loss, base)

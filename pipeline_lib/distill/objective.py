@@ -9,8 +9,8 @@ Source: distillation.md section 5. Legend: n rows, K classes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,12 +38,23 @@ class Objective(Protocol):
     def gradients(self, z: Reals, y: Labels, t: Reals) -> tuple[Reals, Reals]:
         """First and diagonal second derivative of ``row_loss`` by z, in the shape of z."""
 
+    def imitation(self) -> Objective:
+        """The soft part alone: what early stopping watches."""
+
 
 @dataclass(frozen=True)
-class Binary:
+class _Weighted:
+    hard_weight: float
+
+    def imitation(self) -> Self:
+        """The hard part of a few thousand rows is noise that ends students early (docs/students.md)."""
+        return replace(self, hard_weight=0.0) if self.hard_weight < 1 else self
+
+
+@dataclass(frozen=True)
+class Binary(_Weighted):
     """gradient a (p - y) + (1-a) T (p_T - q_T); hessian a p(1-p) + (1-a) p_T(1-p_T)."""
 
-    hard_weight: float
     temperature: float
 
     def base_score(self, y: Labels, t: Reals) -> Reals:
@@ -69,13 +80,12 @@ class Binary:
 
 
 @dataclass(frozen=True)
-class Multiclass:
+class Multiclass(_Weighted):
     """Class k: gradient a (p_k - [y=k]) + (1-a) T (p_Tk - q_Tk); hessian K/(K-1) times the binary form.
 
     K/(K-1) is LightGBM's own scaling: with T = 1 and a = 1 this is its built-in multiclass objective.
     """
 
-    hard_weight: float
     temperature: float
 
     def base_score(self, y: Labels, t: Reals) -> Reals:
@@ -102,13 +112,12 @@ class Multiclass:
 
 
 @dataclass(frozen=True)
-class Regression:
+class Regression(_Weighted):
     """1/2 (a (z-y)^2 + (1-a) (z-t)^2): gradient z - (a y + (1-a) t), hessian 1. No temperature.
 
     With ``clip`` d the hard part is Huber's: its residual counts d at most, and the hessian stays 1, an upper bound.
     """
 
-    hard_weight: float
     clip: float | None = None
     """d in label units; None: every residual counts in full."""
 

@@ -139,6 +139,22 @@ def test_leaves_stay_under_the_cap_and_early_stopping_ends_before_all_rounds(dat
     assert stopped.trees < 100
 
 
+@pytest.mark.parametrize(("weight", "same"), [(0.3, True), (1.0, False)])
+def test_hard_labels_of_the_stopping_rows_do_not_end_a_student_that_has_a_teacher(data, weight, same):
+    x, y, z = data
+    grown = [
+        booster.grow_distilled(
+            recipe(rounds=400),
+            objective.Binary(weight, 1.0),
+            COLUMNS,
+            rows(x[:2000], y[:2000], z[:2000]),
+            rows(x[2000:], labels, z[2000:]),
+        ).text
+        for labels in (y[2000:], 1 - y[2000:])
+    ]
+    assert (grown[0] == grown[1]) is same
+
+
 def test_a_row_count_other_than_the_soft_labels_is_an_error(data):
     x, y, z = data
     with pytest.raises(ValueError, match="soft labels"):
