@@ -105,7 +105,7 @@ def fabricate(ctx: RunContext, bank: Bank) -> RunContext:
 
 def _features(rng: np.random.Generator, bank: Bank) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     n = bank.customers
-    shares = {"fit": 0.70, "stop": 0.075, "calib": 0.075, "fidelity": 0.06, "gate": 0.04, "serve": 0.05}
+    shares = {"fit": 0.61, "stop": 0.075, "calib": 0.075, "fidelity": 0.15, "gate": 0.04, "serve": 0.05}
     part = rng.choice(list(shares), size=n, p=[s / sum(shares.values()) for s in shares.values()])
     keys = {"customer_key": np.arange(n, dtype=np.int32), "cutoff_date": [DAY] * n, "part": part}
     features = {
