@@ -89,7 +89,7 @@ def _beside(ctx: RunContext, newer: Package, role: str, score: StageOutput, labe
             raise
         return Beside(version, None, f"{version} does not verify: {type(error).__name__}")
     before, now = (pl.read_parquet(score.path(f"{name}.parquet")) for name in (role, "challenger"))
-    known = _labels(labels, newer.tasks)
+    known = _labels(labels, newer.tasks if _passed_the_floor(newer) else ())
     found = shifts.compare(older, newer, before, now, known, ctx.settings.monitoring.drift)
     return Beside(version, found)
 
@@ -108,6 +108,12 @@ def _feature_alerts(moved: FeatureShift, critical: float) -> list[dict[str, Any]
         {"against": "champion", "feature": name, "statistic": "psi", "value": moved.values[name], "limit": critical}
         for name in moved.beyond(critical)[: feature_shift.NAMED]
     ]
+
+
+def _passed_the_floor(newer: Package) -> bool:
+    """Whether outcomes may be read: below the floor nobody computes who answers better. Source: promotion.md 4."""
+    tasks = newer.tasks.values()
+    return newer.state == "complete" and not any(task.fidelity == "fail" or task.failing for task in tasks)
 
 
 def _labels(labels: StageOutput, tasks: Collection[str]) -> pl.DataFrame:

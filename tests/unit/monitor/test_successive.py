@@ -86,6 +86,27 @@ def test_a_challenger_is_measured_beside_the_champion_on_every_task_with_a_model
     assert summary["anchor"] is None
 
 
+@pytest.mark.parametrize("passes", [True, False])
+def test_below_the_fidelity_floor_nobody_computes_who_answers_better(
+    home: Path, monkeypatch: pytest.MonkeyPatch, passes: bool
+) -> None:
+    ctx, verify = open_week(home, SECOND), versions.verify
+    package.package(ctx)
+    batch.score(ctx)
+    newer = str(ctx.read("package").facts["version"])
+
+    def judged(objects: Any, keys: Any, version: str) -> Package:
+        found = verify(objects, keys, version)
+        churn = replace(found.tasks["churn_signal"], fidelity="pass" if passes else "fail", failing=())
+        return replace(found, tasks={**found.tasks, "churn_signal": churn}) if version == newer else found
+
+    monkeypatch.setattr(versions, "verify", judged)
+    moved = successive.drift(ctx).facts["summary"]["champion"]
+    assert moved["churn_signal"]["psi"] is not None
+    known = {name for name, one in moved.items() if one.get("auc_shift") is not None}
+    assert known == ({"churn_signal", "will_acquire_deposits"} if passes else set())
+
+
 def test_the_anchor_is_who_served_thirteen_weeks_before_the_run(home: Path) -> None:
     first = champion(home)
     served_since(home, first, days=200)
