@@ -16,7 +16,7 @@ from typing import Any
 
 from pipeline_lib.business_time import utc_now
 from pipeline_lib.errors import GateCannotJudge, SettingsError
-from pipeline_lib.gate import advice, attempt, evidence, ladder, verdict
+from pipeline_lib.gate import advice, attempt, evidence, ladder, policy_trace, verdict
 from pipeline_lib.gate.attempt import Attempt, Mode
 from pipeline_lib.gate.hooks import Hook, counterfactual
 from pipeline_lib.gate.render import comparison_markdown
@@ -98,6 +98,8 @@ def _judged(
     asked: _Asked,
 ) -> dict[str, Any]:
     """Climb the ladder, record the verdict, and remember it for reruns."""
+    if this.mode == "evaluate":
+        policy_trace.trace(ctx.settings)
     began, policy = time.monotonic(), ctx.settings.promotion
     trial = _trial(ctx, version, this.judged, score, labels, said, asked)
     climb = ladder.climb(trial.questions())
