@@ -136,9 +136,9 @@ def weekly_promotion():
             get_current_context()["prediction_task"] = name
             return reference(distill.fit_student(open_run(), name))
 
-        @task
+        @task(trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS)
         def assemble():
-            """Fidelity of all students in one table."""
+            """Fidelity of all students in one table; one that failed makes the package incomplete."""
             from pipeline_lib import distill
 
             return reference(distill.assemble(open_run()))
@@ -278,7 +278,8 @@ def weekly_promotion():
     routed >> [shown, released, closed]
     shown >> sign_off >> answered >> route_answer(answered) >> [released, closed]
     released >> assess() >> closed
-    [trained, distilled, verdict, answered, released, closed] >> watcher()
+    students = distilled.get_child_by_label("fit_student")
+    [trained, students, distilled, verdict, answered, released, closed] >> watcher()
 
 
 weekly_promotion()

@@ -11,12 +11,15 @@ from typing import Any
 
 import pytest
 
+from pipeline_lib import distill
 from pipeline_lib.audit import session
+from pipeline_lib.errors import ContractError
 from pipeline_lib.keys import KeyFolder
 from pipeline_lib.registry import pointer
+from pipeline_lib.runs import RunContext
 from pipeline_lib.serve import local
 
-pytestmark = [pytest.mark.e2e, pytest.mark.filterwarnings("default"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.filterwarnings("default"), pytest.mark.timeout(1800)]
 FIRST, SECOND, THIRD, FOURTH = date(2026, 11, 2), date(2026, 11, 9), date(2026, 11, 16), date(2026, 11, 23)
 OPERATOR = "dag_test"
 """Who Airflow says triggered a run in this process."""
@@ -44,8 +47,11 @@ def verdicts(bank: Any) -> list[dict[str, Any]]:
     return [row.payload for row in rows]
 
 
-def test_three_weeks_a_forced_night_and_a_quarter(make_bank: Callable[..., Any]) -> None:
+def test_three_weeks_a_forced_night_and_a_quarter(
+    make_bank: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     bank = make_bank()
+    serves_no_package_that_lacks_a_student(bank, monkeypatch)
     first = bootstraps(bank)
     repeats(bank)
     second = is_approved(bank, first)
@@ -54,6 +60,26 @@ def test_three_weeks_a_forced_night_and_a_quarter(make_bank: Callable[..., Any])
     watches_the_night(bank)
     reports_the_quarter(bank)
     finds_a_pointer_written_by_hand(bank)
+
+
+def serves_no_package_that_lacks_a_student(bank: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One student fails: the run is red, the other twelve are made and registered, and the gate turns it down."""
+    fit = distill.fit_student
+
+    def fails_on_churn(ctx: RunContext, task: str) -> Any:
+        if task == "churn_signal":
+            raise ContractError("no student today")
+        return fit(ctx, task)
+
+    bank.policy("starved")
+    with monkeypatch.context() as patched:
+        patched.setattr(distill, "fit_student", fails_on_churn)
+        run = bank.run("weekly_promotion", FIRST)
+    assert (run.state, bank.states(run)["watcher"]) == ("failed", "failed")
+    package = bank.context(FIRST).read("package").facts
+    assert package["package_state"] == "incomplete"
+    assert (verdicts(bank)[-1]["decision"], verdicts(bank)[-1]["reason_code"]) == ("reject", "PACKAGE_INCOMPLETE")
+    assert champion(bank).version is None
 
 
 def bootstraps(bank: Any) -> str:
