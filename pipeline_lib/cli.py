@@ -67,9 +67,19 @@ def stage(place: Settings, asked: argparse.Namespace) -> int:
     """Run one stage; the stages before it must be finished."""
     ctx = RunContext.open(place, asked.date)
     name, _, task = asked.name.partition(".")
-    out = _stage(name)(ctx, task) if task else _stage(name)(ctx)
+    options = _by_hand(asked.promotable) if name == "gate" else {}
+    out = _stage(name)(ctx, task) if task else _stage(name)(ctx, **options)
     print(f"{out.stage} {asked.date} {out.content_hash}")
+    if out.facts.get("why_dry_run"):
+        print(f"dry run: {out.facts['why_dry_run']}")
     return 0
+
+
+def _by_hand(promotable: bool) -> dict[str, Any]:
+    """A gate asked from a shell was started by whoever types: a dry run unless they say otherwise."""
+    from pipeline_lib.serve import probe
+
+    return {"started_by": cli_promote.person(), "promotable": promotable, "smoke": probe.answers}
 
 
 def summary(place: Settings, asked: argparse.Namespace) -> int:
@@ -229,6 +239,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     one.add_argument("name")
     one.add_argument("--date", **dated)  # type: ignore[arg-type]
+    one.add_argument("--promotable", action="store_true",
+                     help="gate only: judge for real, not a dry run; you may not approve it then")  # fmt: skip
     verb("summary", summary, "what a run did and where to look").add_argument("--date", **dated)  # type: ignore[arg-type]
     verb("manifests", manifests, "content hash of every stage of a run").add_argument("--date", **dated)  # type: ignore[arg-type]
     verb("verify", verify, "verify the whole audit record").add_argument("--json", action="store_true")

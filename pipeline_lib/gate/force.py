@@ -55,7 +55,8 @@ def force_promote(
     Args:
         request_id: the same request again returns the same decision.
         approver: second person; mandatory unless the version is known-good.
-        approver_signed_in: the approver answered under a login; one who was only named confirms afterwards.
+        approver_signed_in: the approver answered under a login. A name alone is nobody's agreement: it is enough for
+            a known-good version only, and that person confirms afterwards.
         principal: authenticated identity, when the caller has one; must be the operator.
 
     Returns:
@@ -73,7 +74,7 @@ def force_promote(
         allow_quarantined=allow_quarantined, rollback_of=rollback_of,
     )  # fmt: skip
     objects, keys, now = open_objects(settings.place.root), KeyFolder(settings.place.keys), now or utc_now()
-    with refusals_recorded(settings, request):
+    with refusals_recorded(settings, request, principal):
         require_typed(request, principal, settings.promotion.force)
         if stored := decisions.find(objects, request.decision_id):
             return _replayed(request, stored)
@@ -82,8 +83,8 @@ def force_promote(
         if seen.version == request.version:
             return _already(objects, seen)
         why = why_not_known_good(objects, keys, request.version, settings.promotion.force, now)
-        if why and request.approver is None:
-            raise RequestRefused(f"{request.version}: {why}: a second person is needed first, as approver")
+        if why and not (request.approver and request.approver_signed_in):
+            raise RequestRefused(f"{request.version}: {why}: a second person is needed first, under their own login")
     stored = decisions.record(settings, objects, _decision(settings, objects, request, package, seen, now))
     page_if_many(settings, objects, stored.decision, now)
     log.warning("force-promote of %s by %s: %s", request.version, request.operator, request.reason)
@@ -109,7 +110,7 @@ def examine(
         RequestRefused: the request is not valid; recorded, nothing changed.
     """
     objects, keys, now = open_objects(settings.place.root), KeyFolder(settings.place.keys), now or utc_now()
-    with refusals_recorded(settings, request):
+    with refusals_recorded(settings, request, principal):
         require_typed(request, principal, settings.promotion.force, unknown)
         require_servable(request, objects, keys, complete_and_loadable)
     served = pointer.read(objects, keys).version == request.version
@@ -150,6 +151,7 @@ def rollback(
     *,
     request_id: str,
     approver: str | None = None,
+    approver_signed_in: bool = False,
     ticket: str | None = None,
     principal: str | None = None,
     smoke: Probe = complete_and_loadable,
@@ -168,12 +170,12 @@ def rollback(
         seen = pointer.read(objects, keys)
         back, of = (seen.pointer.previous_version if seen.pointer else None), seen.version
         request = Request.typed(back or "", operator, reason, request_id, ticket=ticket, rollback_of=of)
-        with refusals_recorded(settings, request):
+        with refusals_recorded(settings, request, principal):
             _require_way_back(settings, objects, keys, back, now)
     return force_promote(
         settings, str(back), operator, reason,
-        request_id=request_id, approver=approver, ticket=ticket, principal=principal, rollback_of=of, smoke=smoke,
-        now=now,
+        request_id=request_id, approver=approver, approver_signed_in=approver_signed_in, ticket=ticket,
+        principal=principal, rollback_of=of, smoke=smoke, now=now,
     )  # fmt: skip
 
 

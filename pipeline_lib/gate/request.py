@@ -20,7 +20,7 @@ from pipeline_lib.errors import (
 )
 from pipeline_lib.keys import KeyFolder
 from pipeline_lib.objects import Objects
-from pipeline_lib.registry import decisions, rows, states, versions
+from pipeline_lib.registry import decisions, persons, rows, states, versions
 from pipeline_lib.registry.package import Package
 from pipeline_lib.registry.smoke import Probe
 from pipeline_lib.scrub import scrub, scrub_ticket
@@ -33,6 +33,7 @@ CANNOT_SERVE: dict[type[PipelineError], str] = {
     SignatureInvalid: "its signature is not ours",
     ActivationFailed: "it does not answer",
 }
+NAME = re.compile(r"v[0-9]{8}-[0-9a-f]{8}")
 SHOWN = 5
 """Versions named to somebody who asked for one that does not exist."""
 
@@ -66,7 +67,7 @@ class Request:
     ) -> Request:
         """As typed, without what could name a customer: it reaches the record forever."""
         return cls(
-            version=version.strip(),
+            version=_version(version),
             operator=operator.strip(),
             reason=scrub(reason),
             request_id=request_id,
@@ -82,13 +83,19 @@ class Request:
         return decisions.decision_id("force", self.request_id)
 
 
+def _version(typed: str) -> str:
+    """A version's name as typed; of anything else only its length: it could name a customer."""
+    typed = typed.strip()
+    return typed if not typed or NAME.fullmatch(typed) else f"malformed ({len(typed)} characters)"
+
+
 @contextmanager
-def refusals_recorded(settings: Settings, request: Request) -> Iterator[None]:
+def refusals_recorded(settings: Settings, request: Request, principal: str | None = None) -> Iterator[None]:
     """A refusal inside leaves its row in the record and goes on up."""
     try:
         yield
     except RequestRefused as refusal:
-        _record(settings, request, str(refusal))
+        _record(settings, request, principal, str(refusal))
         raise
 
 
@@ -107,9 +114,10 @@ def require_typed(request: Request, principal: str | None, policy: Force, unknow
         raise RequestRefused("a force-promote needs a request id")
     if principal is not None and principal != request.operator:
         raise RequestRefused(f"operator {request.operator!r} is not the authenticated {principal!r}")
-    if request.approver is not None and request.approver.strip().lower() in ("", request.operator.lower()):
+    approver = request.approver
+    if approver is not None and (not approver.strip() or persons.same(approver, request.operator)):
         raise RequestRefused(f"the approver is a second person, found {request.approver!r}")
-    _require_reason(request.reason, policy)
+    persons.require_reason(request.reason, policy)
 
 
 def require_servable(request: Request, objects: Objects, keys: KeyFolder, smoke: Probe) -> Package:
@@ -142,17 +150,8 @@ def require_servable(request: Request, objects: Objects, keys: KeyFolder, smoke:
     return copy.package
 
 
-def _require_reason(reason: str, policy: Force) -> None:
-    if not policy.reason_min_chars <= len(reason) <= policy.reason_max_chars:
-        raise RequestRefused(
-            f"a reason has {policy.reason_min_chars} to {policy.reason_max_chars} characters, found {len(reason)}"
-        )
-    words = re.findall(r"\w+", reason.lower())
-    if not set(words) - set(policy.boilerplate) or len(set("".join(words))) < 4:
-        raise RequestRefused(f"{reason!r} is no reason: say what happened")
-
-
-def _record(settings: Settings, request: Request, why: str) -> None:
+def _record(settings: Settings, request: Request, principal: str | None, why: str) -> None:
+    """Under the name of who was signed in, else of who was named; what was typed as operator is in the details."""
     rows.operation(
         settings,
         "force_promote_refused",
@@ -161,7 +160,7 @@ def _record(settings: Settings, request: Request, why: str) -> None:
         object_id=request.version or "none",
         reason=why,
         action_id=request.decision_id,
-        actor=("human", request.operator or "unknown"),
+        actor=("human", principal or request.operator or "unknown"),
         severity="minor",
         details=asdict(request),
     )

@@ -19,7 +19,7 @@ from pipeline_lib.gate.trial import verified
 from pipeline_lib.keys import KeyFolder
 from pipeline_lib.objects import Objects, open_objects
 from pipeline_lib.records import Decision
-from pipeline_lib.registry import decisions, pointer, rows, states
+from pipeline_lib.registry import decisions, persons, pointer, rows, states
 from pipeline_lib.registry.decisions import StoredDecision
 from pipeline_lib.scrub import scrub
 from pipeline_lib.settings import Settings
@@ -68,13 +68,15 @@ def conclude(
         the human's verdict; the gate's own, unchanged, when nobody answered.
 
     Raises:
-        RequestRefused: the answer is not valid: late, superseded, by the wrong person, without a statement.
+        RequestRefused: the answer is not valid: late, superseded, by the wrong person, without a statement, after
+            another's answer; or ``expired`` before the time is over.
     """
     objects, now, statement = open_objects(settings.place.root), now or utc_now(), scrub(statement)
     stored, question = decisions.get(objects, decision_id), questions.asked(objects, decision_id)
     if answered := decisions.find(objects, decisions.signoff_id(decision_id)):
-        return _repeated(objects, answered, chosen)
+        return _repeated(objects, answered, chosen, responder)
     if chosen == "expired":
+        _require_over(question, now)
         questions.expire(settings, objects, stored, question, now)
         return stored.decision
     if chosen not in VERDICTS:
@@ -90,7 +92,7 @@ def conclude(
     if chosen == "Approve":
         _require_approvable(settings, objects, stored, responder, statement, now)
     verdict = _verdict(settings, stored, question, chosen, responder, statement, now)
-    return _shown(objects, decisions.record(settings, objects, verdict))
+    return _repeated(objects, decisions.record(settings, objects, verdict), chosen, responder)
 
 
 def _require_approvable(
@@ -100,7 +102,7 @@ def _require_approvable(
     policy, decision = settings.promotion, stored.decision
     if len(statement) < policy.statement_min_chars:
         raise RequestRefused(f"an approval needs a statement of {policy.statement_min_chars} characters or more")
-    if policy.four_eyes and responder in questions.started_by(stored):
+    if policy.four_eyes and any(persons.same(responder, one) for one in questions.started_by(stored)):
         raise RequestRefused(f"four eyes: {responder} started the run of {decision.challenger_version}")
     require_not_stopped(objects, settings.source.name)
     seen = pointer.read(objects, KeyFolder(settings.place.keys))
@@ -162,12 +164,20 @@ def _verdict(
     )
 
 
-def _repeated(objects: Objects, answered: StoredDecision, chosen: str) -> Decision:
-    """The same answer again is no second verdict; another answer is refused."""
-    given = VERDICTS.get(chosen)
-    if chosen != "expired" and (given is None or given[0] != answered.decision.decision):
-        raise RequestRefused(f"already answered by {answered.decision.operator}: {answered.decision.reason_code}")
+def _repeated(objects: Objects, answered: StoredDecision, chosen: str, responder: str | None) -> Decision:
+    """The same answer by the same person again is no second verdict; whoever was second is told who was first."""
+    decision, given = answered.decision, VERDICTS.get(chosen)
+    if chosen != "expired":
+        same = given is not None and given[0] == decision.decision
+        if not (same and persons.same(responder or "", decision.operator or "")):
+            raise RequestRefused(f"already answered by {decision.operator}: {decision.reason_code}")
     return _shown(objects, answered)
+
+
+def _require_over(question: Question, now: datetime) -> None:
+    """Nobody ends a question before its time by saying that nobody answered."""
+    if now < datetime.fromisoformat(question["expires_at"]):
+        raise RequestRefused(f"the question about {question['version']} is open until {question['expires_at']}")
 
 
 def _shown(objects: Objects, answered: StoredDecision) -> Decision:

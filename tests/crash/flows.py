@@ -121,7 +121,9 @@ def _force(world: World) -> None:
 
 
 def _rollback(world: World) -> None:
-    decision, receipt = force.rollback(world.settings, "on.call", REASON, request_id="req-1", approver="second.person")
+    decision, receipt = force.rollback(
+        world.settings, "on.call", REASON, request_id="req-1", approver="second.person", approver_signed_in=True
+    )
     releases.release(world.settings, decision, receipt)
 
 

@@ -115,7 +115,9 @@ def forced(who: str, target: str = "first") -> Callable[[World, Any], str]:
 
 
 def roll_back(world: World, known: Any) -> str:
-    made = force.rollback(world.settings, "on.call", REASON, request_id="back", approver="second.person")
+    made = force.rollback(
+        world.settings, "on.call", REASON, request_id="back", approver="second.person", approver_signed_in=True
+    )
     releases.release(world.settings, *made)
     return "rolled back"
 

@@ -93,10 +93,11 @@ def test_any_other_version_waits_for_a_second_person_and_then_owes_nothing(
 def test_the_night_finds_what_nobody_confirmed(
     bank: Any, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world.bootstrap(tmp_path)
-    version = world.challenge(tmp_path)
+    first = world.bootstrap(tmp_path)
+    world.promote(tmp_path)
+    world.served_since(first, 30)
     releases.release(world.settings, *force.force_promote(
-        world.settings, version, "on.call", REASON, request_id="cli-1", approver="named.only"))  # fmt: skip
+        world.settings, first, "on.call", REASON, request_id="cli-1", approver="named.only"))  # fmt: skip
     assert bank.states(bank.run("nightly_oversight", MONDAY))["chase_confirmations"] == "success"
     monkeypatch.setattr(confirm, "utc_now", lambda: later(hours=25))
     assert bank.states(bank.run("nightly_oversight", world.monday))["chase_confirmations"] == "failed"

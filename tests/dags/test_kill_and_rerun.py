@@ -54,7 +54,8 @@ class Shell:
         )
 
     def stage(self, name: str) -> tuple[str, ...]:
-        return ("-m", "pipeline_lib.cli", "stage", name, "--date", DAY)
+        by_hand = ["--promotable"] if name == "gate" else []
+        return ("-m", "pipeline_lib.cli", "stage", name, "--date", DAY, *by_hand)
 
     def manifests(self) -> dict[str, str]:
         lines = self.run("-m", "pipeline_lib.cli", "manifests", "--date", DAY).splitlines()

@@ -156,6 +156,7 @@ class World:
             "reason": "Disparate impact breach on lending since 02:40",
             "request_id": "req-1",
         }
+        given |= {"approver_signed_in": True} if "approver" in options else {}
         return force.force_promote(self.settings, version, **{**given, **options})
 
     def rows(self, event: str) -> list[session.StoredRow]:

@@ -184,7 +184,7 @@ def version_that_never_served_is_forced_alone(world: World, tmp: Path) -> tuple[
 def nobody_answers(world: World, tmp: Path) -> tuple[str, str]:
     first = world.bootstrap(tmp)
     version, decision_id = world.await_approval(tmp)
-    decision = signoff.conclude(world.settings, decision_id, "expired", None, "")
+    decision = signoff.conclude(world.settings, decision_id, "expired", None, "", later(hours=73))
     assert (decision.decision, world.state(version), world.seen.version) == ("await_signoff", "expired", first)
     assert releases.publish(world.ctx).facts["activated"] is False
     return "no promotion", f"`{world.rows('approval_expired')[0].header['event']}`; the run ends cleanly"

@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_lib.errors import GateCannotJudge
+from pipeline_lib import cli, cli_promote, settings
+from pipeline_lib.errors import GateCannotJudge, RequestRefused
 from pipeline_lib.gate import signoff
 from pipeline_lib.gate.hooks import Opinion
 from pipeline_lib.publish import release as releases
 from pipeline_lib.registry import decisions, pointer
+from pipeline_lib.registry.smoke import complete_and_loadable
+from pipeline_lib.serve import probe
 from tests.unit.gate.promotion_world import Tweaks, World, hook
 
 WEEK = timedelta(days=7)
@@ -133,3 +136,38 @@ def test_a_superseded_question_is_not_asked_again(world: World, tmp_path: Path) 
     world.approve(str(again["decision_id"]))
     releases.publish(world.ctx)
     assert world.seen.version == again["challenger_version"]
+
+
+def typed(world: World, monkeypatch: pytest.MonkeyPatch, *options: str, by: str = "data.engineer") -> dict[str, object]:
+    """``pipeline stage gate`` by somebody at a shell; the facts of the stage."""
+    monkeypatch.setattr(probe, "answers", complete_and_loadable)  # the packages of this world hold no real models
+    monkeypatch.setattr(settings, "load", lambda: world.settings)
+    monkeypatch.setattr(cli_promote, "person", lambda: by)
+    assert cli.main(["stage", "gate", "--date", world.monday.isoformat(), *options]) == 0
+    return dict(world.ctx.read("gate").facts)
+
+
+def test_a_gate_asked_from_a_shell_is_a_dry_run(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.bootstrap(tmp_path)
+    world.challenge(tmp_path)
+    before = len(world.rows("promotion_decision"))
+    facts = typed(world, monkeypatch)
+    assert (facts["mode"], facts["decision"]) == ("dry_run", "await_signoff")
+    assert "dry run: started by hand and not called promotable" in capsys.readouterr().out
+    assert len(world.rows("promotion_decision")) == before
+
+
+def test_who_has_it_judged_for_real_from_a_shell_may_not_approve(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.bootstrap(tmp_path)
+    world.challenge(tmp_path)
+    facts = typed(world, monkeypatch, "--promotable")
+    assert (facts["mode"], facts["decision"]) == ("evaluate", "await_signoff")
+    asked = str(facts["decision_id"])
+    signoff.open_approval(world.settings, asked)
+    with pytest.raises(RequestRefused, match="four eyes: data.engineer"):
+        world.approve(asked, responder="data.engineer")
+    assert world.approve(asked).decision == "promote"

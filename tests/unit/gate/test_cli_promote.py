@@ -77,8 +77,9 @@ def test_the_version_that_serves_is_no_change_and_exit_0(world: World, typed: Ca
 def test_a_version_that_does_not_answer_after_the_shift_is_taken_back_with_exit_4(
     world: World, typed: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = world.bootstrap(tmp_path)
-    version, check = world.challenge(tmp_path), LocalTarget.check
+    version, check = world.bootstrap(tmp_path), LocalTarget.check
+    second = world.promote(tmp_path)
+    world.served_since(version, 30)
 
     def silent(self: LocalTarget, asked: str) -> None:
         if asked == version:
@@ -86,10 +87,10 @@ def test_a_version_that_does_not_answer_after_the_shift_is_taken_back_with_exit_
         check(self, asked)
 
     monkeypatch.setattr(LocalTarget, "check", silent)
-    code, shown = typed("force", *asks(version, approver="second.person"))
+    code, shown = typed("force", *asks(version))
     assert (code, shown["error"]) == (4, "ActivationFailed")
-    assert world.seen.version == world.target.serving() == first
-    assert [row.payload["decision"] for row in world.rows("promotion_decision")] == ["bootstrap", "force_promote"]
+    assert world.seen.version == world.target.serving() == second
+    assert world.rows("promotion_decision")[-1].payload["decision"] == "force_promote"
     assert "failed" in [row.payload["phase"] for row in world.rows("manifest_swap")]
 
 

@@ -40,10 +40,11 @@ def test_one_person_leaves_a_debt_that_a_second_one_pays(forced: tuple[World, De
 
 
 def test_an_approver_who_signed_in_leaves_no_debt_and_one_who_was_named_does(world: World, tmp_path: Path) -> None:
-    world.bootstrap(tmp_path)
-    version = world.challenge(tmp_path)
-    named, _ = world.force(version, approver="second.person")
-    signed_in, _ = world.force(version, approver="second.person", approver_signed_in=True, request_id="req-2")
+    first = world.bootstrap(tmp_path)
+    world.promote(tmp_path)
+    world.served_since(first, 30)
+    named, _ = world.force(first, approver="second.person", approver_signed_in=False)
+    signed_in, _ = world.force(first, approver="second.person", approver_signed_in=True, request_id="req-2")
     owed = confirm.due_of(named)
     assert owed is not None
     assert confirm.due_of(signed_in) is None

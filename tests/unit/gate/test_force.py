@@ -16,7 +16,7 @@ from pipeline_lib.gate import known_good as good
 from pipeline_lib.gate.request import Request
 from pipeline_lib.publish import release as releases
 from pipeline_lib.publish.targets.local_target import LocalTarget
-from pipeline_lib.registry import states
+from pipeline_lib.registry import persons, states
 from tests.unit.gate.promotion_world import World, later
 
 
@@ -185,3 +185,31 @@ def test_no_customer_reaches_the_record_with_a_reason_a_ticket_or_a_statement(wo
     assert forced.reason == "Wrong offer to [removed], see [removed]"
     assert forced.body["ticket"] == "mail of [removed]"
     assert not any("12345678" in str(row.payload) for row in world.rows("promotion_decision"))
+
+
+def test_a_refusal_names_who_was_signed_in_and_keeps_no_text_that_is_no_version(world: World, tmp_path: Path) -> None:
+    world.bootstrap(tmp_path)
+    with pytest.raises(RequestRefused, match="is not the authenticated 'bob'"):
+        world.force("Kim Min-su 010-1234-5678", operator="alice", principal="bob")
+    (row,) = world.rows("force_promote_refused")
+    assert (row.payload["actor_ref"], row.payload["details"]["operator"]) == ("bob", "alice")
+    assert row.payload["object_id"] == "malformed (24 characters)"
+    assert not any(part in str(row.payload) for part in ("Min-su", "1234"))
+
+
+def test_a_second_person_who_is_only_named_agrees_to_nothing(world: World, tmp_path: Path) -> None:
+    world.bootstrap(tmp_path)
+    version = world.challenge(tmp_path)
+    with pytest.raises(RequestRefused, match="a second person is needed first, under their own login"):
+        world.force(version, approver="x", approver_signed_in=False)
+    states.quarantine(world.ctx.objects, version, "risk.officer", "wrong on lending", later())
+    with pytest.raises(RequestRefused, match="second person is needed first"):
+        world.force(version, approver="x", approver_signed_in=False, allow_quarantined=True)
+    assert world.rows("promotion_decision")[-1].payload["decision"] == "bootstrap"
+
+
+@pytest.mark.parametrize("reason", ["test test test", "aaaaaaaaaaaa", "short"])
+def test_a_command_on_the_registry_asks_for_the_same_reason_as_a_force(world: World, reason: str) -> None:
+    for asked in (persons.named, lambda _, why, policy: persons.require_reason(why, policy)):
+        with pytest.raises(RequestRefused, match="reason"):
+            asked("ops", reason, world.settings.promotion.force)

@@ -72,8 +72,8 @@ def test_a_version_changed_while_it_waited_is_not_approved(waiting: tuple[World,
 
 def test_an_expired_question_is_not_answered_afterwards(waiting: tuple[World, str, str]) -> None:
     world, version, decision_id = waiting
-    signoff.conclude(world.settings, decision_id, "expired", None, "")
-    signoff.conclude(world.settings, decision_id, "expired", None, "")
+    signoff.conclude(world.settings, decision_id, "expired", None, "", later(hours=73))
+    signoff.conclude(world.settings, decision_id, "expired", None, "", later(hours=73))
     with pytest.raises(RequestRefused, match="is expired"):
         world.approve(decision_id)
     with pytest.raises(RequestRefused, match="nobody answered until"):
@@ -85,11 +85,11 @@ def test_an_expired_question_is_not_answered_afterwards(waiting: tuple[World, st
 
 def test_after_expiry_a_rerun_asks_again_and_can_be_approved(waiting: tuple[World, str, str]) -> None:
     world, version, expired = waiting
-    signoff.conclude(world.settings, expired, "expired", None, "")
+    signoff.conclude(world.settings, expired, "expired", None, "", later(hours=73))
     fresh = world.judge()["decision_id"]
     assert fresh != expired
     signoff.open_approval(world.settings, fresh)
-    signoff.conclude(world.settings, expired, "expired", None, "")  # the old task runs once more
+    signoff.conclude(world.settings, expired, "expired", None, "", later(hours=73))  # the old task runs once more
     assert world.state(version) == "pending_approval"
     with pytest.raises(RequestRefused, match="is expired"):
         world.approve(expired)
@@ -112,7 +112,7 @@ def test_after_a_voided_approval_a_rerun_asks_again(waiting: tuple[World, str, s
 
 def test_a_fresh_verdict_that_rejects_an_expired_version_shows(waiting: tuple[World, str, str]) -> None:
     world, version, expired = waiting
-    signoff.conclude(world.settings, expired, "expired", None, "")
+    signoff.conclude(world.settings, expired, "expired", None, "", later(hours=73))
     world.score(Tweaks(strength=0.3), Tweaks(strength=WEAK))
     assert world.judge()["decision"] == "reject"
     assert world.state(version) == "rejected"
@@ -188,3 +188,41 @@ def test_a_question_the_champion_overtook_is_over_and_a_rerun_judges_afresh(worl
     world.score(Tweaks(strength=4.0), Tweaks(strength=WEAK))
     assert world.judge()["decision_id"] != overtaken
     assert world.state(version) == "superseded"
+
+
+@pytest.mark.parametrize("name", ["Data.Engineer", " data.engineer "])
+def test_capitals_and_spaces_make_no_second_person(world: World, tmp_path: Path, name: str) -> None:
+    world.bootstrap(tmp_path)
+    _, decision_id = world.await_approval(tmp_path, started_by="data.engineer")
+    with pytest.raises(RequestRefused, match="four eyes"):
+        world.approve(decision_id, responder=name)
+
+
+def test_nobody_ends_a_question_before_its_time(waiting: tuple[World, str, str]) -> None:
+    world, version, decision_id = waiting
+    with pytest.raises(RequestRefused, match="is open until"):
+        signoff.conclude(world.settings, decision_id, "expired", None, "", later(hours=71))
+    assert (world.state(version), world.rows("approval_expired")) == ("pending_approval", [])
+    assert world.approve(decision_id).decision == "promote"
+
+
+@pytest.mark.parametrize(("chosen", "by"), [("Reject", "second.reviewer"), ("Approve", "second.reviewer")])
+def test_of_two_answers_at_once_the_second_is_told_who_was_first(
+    waiting: tuple[World, str, str], monkeypatch: pytest.MonkeyPatch, chosen: str, by: str
+) -> None:
+    """Between the look whether somebody answered and the row, somebody does."""
+    world, _, decision_id = waiting
+    look, worded = decisions.find, signoff._verdict
+
+    def overtaken(*given: object) -> object:
+        monkeypatch.setattr(signoff, "_verdict", worded)
+        mine = worded(*given)  # type: ignore[arg-type]
+        world.approve(decision_id)
+        return mine
+
+    monkeypatch.setattr(signoff, "_verdict", overtaken)
+    with pytest.raises(RequestRefused, match="already answered by risk.officer: APPROVED"):
+        signoff.conclude(world.settings, decision_id, chosen, by, "Holdings look wrong to me")
+    stored = look(world.ctx.objects, decisions.signoff_id(decision_id))
+    assert stored is not None
+    assert (stored.decision.decision, stored.decision.operator) == ("promote", "risk.officer")
