@@ -150,11 +150,10 @@ def _released(settings: Settings, decision_id: str, start: float) -> Shown:
 
 def _question(settings: Settings, asked: argparse.Namespace) -> str:
     from pipeline_lib.gate import question
-    from pipeline_lib.objects import open_objects
 
     if asked.decision:
         return str(asked.decision)
-    waiting = question.open_ones(open_objects(settings.place.root))
+    waiting = question.open_ones(settings)
     return _only([str(one["decision_id"]) for one in waiting], "challenger waits for a sign-off")
 
 

@@ -3,24 +3,24 @@
     confirmations/<decision id>.json   who confirmed or objected, when, why      (under registry/, written once)
     incidents/<decision id>.json       the major incident of a force-promote that nobody confirmed in time
 
-The row in the record is the fact; the object says that it was written. A confirmation that comes late is recorded
-as late and closes no incident. Source: promotion.md section 8.
+The row in the record is the fact and what counts; the object repeats it and is compared with it. A confirmation
+that comes late is recorded as late and closes no incident. Source: promotion.md section 8.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from pipeline_lib.business_time import SEOUL, utc_now
-from pipeline_lib.canonical import canonical_bytes
-from pipeline_lib.errors import ObjectMissing, RequestRefused
+from pipeline_lib.errors import RequestRefused
 from pipeline_lib.objects import Objects, open_objects
 from pipeline_lib.records import Decision
-from pipeline_lib.registry import decisions, rows
+from pipeline_lib.registry import caches, decisions, effective, persons, rows
+from pipeline_lib.registry.caches import CONFIRMED, OBJECTED, answer_of, ended
+from pipeline_lib.registry.effective import History
 from pipeline_lib.scrub import scrub
 from pipeline_lib.settings import Settings
 from pipeline_lib.settings.promotion import Force
@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 DUE = "second_person_due"
 Answer = Literal["Confirm", "Object"]
+ANSWERS: dict[str, str] = {"Confirm": CONFIRMED, "Object": OBJECTED}
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class Due:
     operator: str
     reason: str
     due: datetime
+    approver: str | None = None
+    """Whom the operator named; then nobody else confirms."""
 
     @property
     def until(self) -> str:
@@ -61,15 +64,23 @@ def due_of(decision: Decision) -> Due | None:
     for line in decision.body["approvals"] or []:
         if line["method"] == DUE:
             due = datetime.fromisoformat(line["at"])
-            return Due(decision.decision_id, decision.challenger_version, str(decision.operator), decision.reason, due)
+            return Due(
+                decision.decision_id,
+                decision.challenger_version,
+                str(decision.operator),
+                decision.reason,
+                due,
+                decision.body["approver"],
+            )
     return None
 
 
 def waiting(settings: Settings) -> list[Due]:
     """Force-promotes that took effect, or may, and that nobody confirmed or objected to yet; oldest first."""
-    objects = open_objects(settings.place.root)
-    owed = [due for stored in decisions.listed(objects) if (due := due_of(stored.decision))]
-    return [one for one in owed if not _answered(objects, one) and not decisions.closed(objects, one.decision_id)]
+    history = effective.read(settings)
+    recorded = sorted(history.verdicts.values(), key=lambda stored: stored.recorded_at)
+    owed = [due for stored in recorded if (due := due_of(stored.decision))]
+    return [one for one in owed if not _answered(history, one) and not ended(history, one.decision_id)]
 
 
 def confirm(
@@ -93,16 +104,30 @@ def confirm(
     """
     objects, now = open_objects(settings.place.root), now or utc_now()
     owed = _owed(objects, decision_id)
-    if not person.strip() or person.strip().lower() == owed.operator.lower():
+    if not person.strip() or persons.same(person, owed.operator):
         raise RequestRefused(f"a second person confirms: {owed.operator} forced {owed.version}, found {person!r}")
-    if there := _read(objects, _answer_key(decision_id)):
+    if owed.approver and not persons.same(person, owed.approver):
+        raise RequestRefused(f"{owed.operator} named {owed.approver} as second person, found {person!r}")
+    if there := _said(effective.read(settings), decision_id):
         if (there["by"], there["answer"]) != (person, answer):
             raise RequestRefused(f"{there['by']} has answered {there['answer']} at {there['at']}")
-        return there
+    else:
+        there = _answer(settings, owed, person, answer, statement, now)
+    caches.keep(objects, _answer_key(decision_id), there)
+    if answer == "Object":
+        _open_incident(settings, objects, owed, f"{person} objects to the force-promote of {owed.version}")
+    return there
+
+
+def _answer(
+    settings: Settings, owed: Due, person: str, answer: Answer, statement: str, now: datetime
+) -> dict[str, Any]:
+    """The row of an answer, and what it says."""
+    decision_id = owed.decision_id
     said: dict[str, Any] = {"answer": answer, "by": person, "late": owed.overdue(now), "statement": scrub(statement)}
     rows.operation(
         settings,
-        "force_promote_confirmed" if answer == "Confirm" else "force_promote_objected",
+        ANSWERS[answer],
         f"force_promote_answered:{decision_id}",
         object_type="decision",
         object_id=decision_id,
@@ -112,11 +137,9 @@ def confirm(
         severity="info" if answer == "Confirm" else "major",
         details={**said, "version": owed.version, "operator": owed.operator},
     )
-    said["at"] = now.isoformat()
-    objects.create(_answer_key(decision_id), canonical_bytes(said))
-    if answer == "Object":
-        _open_incident(settings, objects, owed, f"{person} objects to the force-promote of {owed.version}")
-    return said
+    recorded = _said(effective.read(settings), decision_id)
+    assert recorded is not None, "a durable row is readable"
+    return recorded
 
 
 def open_incidents(settings: Settings, now: datetime | None = None) -> list[str]:
@@ -161,8 +184,8 @@ def page(settings: Settings, whom: str, why: str, *, about: str) -> None:
 
 
 def _open_incident(settings: Settings, objects: Objects, owed: Due, why: str) -> str | None:
-    key = f"registry/incidents/{owed.decision_id}.json"
-    if objects.exists(key):
+    about = f"incident-{owed.decision_id}"
+    if ("paged", about) in effective.read(settings).said:  # the page is the last row of an incident
         return None
     opened = {"decision_id": owed.decision_id, "version": owed.version, "operator": owed.operator, "why": why}
     rows.operation(
@@ -176,8 +199,8 @@ def _open_incident(settings: Settings, objects: Objects, owed: Due, why: str) ->
         severity="major",
         details={**opened, "level": "MAJOR", "due": owed.due.isoformat()},
     )
-    page(settings, "risk_owner", f"major incident: {why}", about=f"incident-{owed.decision_id}")
-    objects.create(key, canonical_bytes(opened))
+    page(settings, "risk_owner", f"major incident: {why}", about=about)
+    caches.keep(objects, f"registry/incidents/{owed.decision_id}.json", opened)
     return why
 
 
@@ -189,16 +212,14 @@ def _owed(objects: Objects, decision_id: str) -> Due:
     return owed
 
 
-def _answered(objects: Objects, owed: Due) -> bool:
-    return objects.exists(_answer_key(owed.decision_id))
+def _answered(history: History, owed: Due) -> bool:
+    return _said(history, owed.decision_id) is not None
 
 
-def _read(objects: Objects, key: str) -> dict[str, Any] | None:
-    try:
-        there: dict[str, Any] = json.loads(objects.get(key))
-    except ObjectMissing:
-        return None
-    return there
+def _said(history: History, decision_id: str) -> dict[str, Any] | None:
+    """What the second person said, as it is in the record."""
+    row = history.said.get((CONFIRMED, decision_id)) or history.said.get((OBJECTED, decision_id))
+    return {**answer_of(row.payload["details"]), "at": str(row.header["ts"])} if row else None
 
 
 def _answer_key(decision_id: str) -> str:

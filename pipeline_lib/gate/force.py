@@ -82,7 +82,7 @@ def force_promote(
         seen = pointer.read(objects, keys)
         if seen.version == request.version:
             return _already(objects, seen)
-        why = why_not_known_good(objects, keys, request.version, settings.promotion.force, now)
+        why = why_not_known_good(settings, request.version, now)
         if why and not (request.approver and request.approver_signed_in):
             raise RequestRefused(f"{request.version}: {why}: a second person is needed first, under their own login")
     stored = decisions.record(settings, objects, _decision(settings, objects, request, package, seen, now))
@@ -116,7 +116,7 @@ def examine(
     served = pointer.read(objects, keys).version == request.version
     if served or decisions.find(objects, request.decision_id):
         return None
-    return why_not_known_good(objects, keys, request.version, settings.promotion.force, now)
+    return why_not_known_good(settings, request.version, now)
 
 
 def refuse(settings: Settings, request: Request, why: str) -> None:
@@ -137,9 +137,8 @@ def needs_second_person(settings: Settings, version: str, now: datetime | None =
     Raises:
         RequestRefused: no such version.
     """
-    objects, keys = open_objects(settings.place.root), KeyFolder(settings.place.keys)
     try:
-        return why_not_known_good(objects, keys, version, settings.promotion.force, now or utc_now())
+        return why_not_known_good(settings, version, now or utc_now())
     except ObjectMissing as error:
         raise RequestRefused(str(error)) from error
 
@@ -184,7 +183,7 @@ def _require_way_back(settings: Settings, objects: Objects, keys: KeyFolder, bac
     if back is not None and states.read(objects, back)["state"] == "quarantined":
         why = "it is quarantined"
     if why:
-        good = ", ".join(known_good(objects, keys, settings.promotion.force, now)) or "none"
+        good = ", ".join(known_good(settings, now)) or "none"
         raise RequestRefused(f"cannot roll back to {back}: {why}; known-good versions: {good}")
 
 

@@ -3,20 +3,20 @@
     approvals/<decision id>.json   {approval_id, decision_id, version, champion_generation, opened_at, expires_at,
                                     summary}   (under registry/, written once)
 
+What was asked and until when is the row ``approval_opened``; the object repeats it and is compared with it.
 A question is over when it was answered, expired, or was superseded by a later one or by another champion.
 Source: promotion.md section 7.
 """
 
 from __future__ import annotations
 
-import json
 from datetime import datetime, timedelta
 from typing import Any
 
-from pipeline_lib.canonical import canonical_bytes
-from pipeline_lib.errors import ObjectMissing, RequestRefused
-from pipeline_lib.objects import Objects
-from pipeline_lib.registry import decisions, rows, states
+from pipeline_lib.errors import RequestRefused
+from pipeline_lib.objects import Objects, open_objects
+from pipeline_lib.registry import caches, decisions, effective, rows, states
+from pipeline_lib.registry.caches import OPENED
 from pipeline_lib.registry.decisions import StoredDecision
 from pipeline_lib.settings import Settings
 
@@ -25,38 +25,43 @@ Question = dict[str, Any]
 
 def put(settings: Settings, objects: Objects, stored: StoredDecision) -> Question:
     """Ask, and supersede whatever was asked before; a question that was put is returned as it is."""
-    key = _key(stored.decision.decision_id)
-    question = _worded(settings, stored)
-    if objects.exists(key):
-        return asked(objects, stored.decision.decision_id)
+    decision_id, question = stored.decision.decision_id, _worded(settings, stored)
+    if (OPENED, decision_id) in effective.read(settings).said:
+        question = asked(settings, decision_id)
+        caches.keep(objects, _key(decision_id), question)
+        return question
     _mark_pending(objects, stored)
     rows.operation(
         settings,
-        "approval_opened",
-        f"approval_opened:{stored.decision.decision_id}",
+        OPENED,
+        f"{OPENED}:{decision_id}",
         object_type="version",
         object_id=stored.decision.challenger_version,
         reason=stored.decision.reason,
         action_id=question["approval_id"],
         details=question,
     )
-    objects.create(key, canonical_bytes(question))
+    caches.keep(objects, _key(decision_id), question)
     return question
 
 
-def asked(objects: Objects, decision_id: str) -> Question:
-    """Raises RequestRefused when nobody was asked about that decision."""
-    try:
-        question: Question = json.loads(objects.get(_key(decision_id)))
-    except ObjectMissing:
-        raise RequestRefused(f"nobody was asked about decision {decision_id}") from None
-    return question
+def asked(settings: Settings, decision_id: str) -> Question:
+    """The question as it is in the record.
+
+    Raises:
+        RequestRefused: nobody was asked about that decision.
+        AuditError: the record does not verify.
+    """
+    if row := effective.read(settings).said.get((OPENED, decision_id)):
+        return dict(row.payload["details"])
+    raise RequestRefused(f"nobody was asked about decision {decision_id}")
 
 
-def open_ones(objects: Objects) -> list[Question]:
+def open_ones(settings: Settings) -> list[Question]:
     """Questions that wait for an answer; by the rules there is at most one."""
+    objects = open_objects(settings.place.root)
     pending = [states.read(objects, version) for version in states.listed(objects, "pending_approval")]
-    return [asked(objects, document["last_decision_id"]) for document in pending]
+    return [asked(settings, document["last_decision_id"]) for document in pending]
 
 
 def require_open(objects: Objects, stored: StoredDecision) -> None:

@@ -143,7 +143,11 @@ def require_servable(request: Request, objects: Objects, keys: KeyFolder, smoke:
         )
     try:
         with versions.opened(objects, keys, request.version) as copy:
+            if copy.package.state != "complete":  # as it was signed, whatever the document says
+                raise RequestRefused(f"{request.version} is incomplete: its signed manifest says {copy.package.state}")
             smoke(copy)
+    except RequestRefused:
+        raise
     except PipelineError as error:
         why = next((text for kind, text in CANNOT_SERVE.items() if isinstance(error, kind)), "it cannot be used")
         raise RequestRefused(f"{request.version} cannot serve: {why}: {type(error).__name__}: {error}") from error

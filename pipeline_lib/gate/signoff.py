@@ -72,7 +72,7 @@ def conclude(
             another's answer; or ``expired`` before the time is over.
     """
     objects, now, statement = open_objects(settings.place.root), now or utc_now(), scrub(statement)
-    stored, question = decisions.get(objects, decision_id), questions.asked(objects, decision_id)
+    stored, question = decisions.get(objects, decision_id), questions.asked(settings, decision_id)
     if answered := decisions.find(objects, decisions.signoff_id(decision_id)):
         return _repeated(objects, answered, chosen, responder)
     if chosen == "expired":

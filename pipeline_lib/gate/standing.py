@@ -6,12 +6,13 @@ from datetime import datetime
 from typing import Any
 
 from pipeline_lib.business_time import utc_now
-from pipeline_lib.gate import confirm, question
+from pipeline_lib.gate import confirm, pending, question
 from pipeline_lib.gate.force import last_verdict
 from pipeline_lib.gate.known_good import why_not_known_good
 from pipeline_lib.keys import KeyFolder
 from pipeline_lib.objects import Objects, open_objects
-from pipeline_lib.registry import pointer, states
+from pipeline_lib.registry import effective, pointer, states
+from pipeline_lib.registry.effective import History
 from pipeline_lib.settings import Settings
 
 
@@ -20,31 +21,33 @@ def standing(settings: Settings, now: datetime | None = None) -> dict[str, Any]:
 
     Raises:
         GateCannotJudge: REGISTRY_CORRUPT.
+        AuditError: the record does not verify.
     """
     objects, keys, now = open_objects(settings.place.root), KeyFolder(settings.place.keys), now or utc_now()
-    seen = pointer.read(objects, keys)
+    seen, history = pointer.read(objects, keys), effective.read(settings)
     return {
         "champion": seen.version,
         "generation": seen.generation,
         "previous": seen.pointer.previous_version if seen.pointer else None,
-        "versions": [_version(settings, objects, keys, version, now) for version in _newest_first(objects)],
+        "versions": [_version(settings, objects, history, version, now) for version in _newest_first(objects)],
         "questions": [
             {"version": one["version"], "decision_id": one["decision_id"], "expires_at": one["expires_at"]}
-            for one in question.open_ones(objects)
+            for one in question.open_ones(settings)
         ],
         "confirmations": [_owed(one, now) for one in confirm.waiting(settings)],
+        "requests": [_asked(one) for one in pending.waiting(settings, now)],
     }
 
 
-def _version(settings: Settings, objects: Objects, keys: KeyFolder, version: str, now: datetime) -> dict[str, Any]:
+def _version(settings: Settings, objects: Objects, history: History, version: str, now: datetime) -> dict[str, Any]:
     document = states.read(objects, version)
-    last, reigns = last_verdict(objects, version), states.reigns(document, now)
+    last, reigns = last_verdict(objects, version), history.reigns(version, now)
     return {
         "version": version,
         "state": document["state"],
         "hours_served": round(sum((end - start).total_seconds() for start, end in reigns) / 3600, 1),
         "last_verdict": last.decision.reason_code if last else None,
-        "not_known_good": why_not_known_good(objects, keys, version, settings.promotion.force, now),
+        "not_known_good": why_not_known_good(settings, version, now),
     }
 
 
@@ -55,6 +58,16 @@ def _owed(one: confirm.Due, now: datetime) -> dict[str, Any]:
         "operator": one.operator,
         "due": one.due.isoformat(),
         "overdue": one.overdue(now),
+    }
+
+
+def _asked(one: pending.Pending) -> dict[str, Any]:
+    return {
+        "version": one.request.version,
+        "decision_id": one.decision_id,
+        "operator": one.request.operator,
+        "approver": one.request.approver,
+        "until": one.until.isoformat(),
     }
 
 

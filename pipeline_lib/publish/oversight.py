@@ -27,9 +27,7 @@ def verify_champion(settings: Settings, target: Target | None = None) -> dict[st
         AuditError: the row is not durable.
     """
     target = target or open_target(settings.place.target)
-    found = check.examine(settings)
-    if not found:
-        found = _target(settings, target)
+    found = [*check.examine(settings), *_target(settings, target)]
     _record(settings, found)
     if found:
         raise GateCannotJudge("REGISTRY_CORRUPT", "; ".join(found))
@@ -37,8 +35,11 @@ def verify_champion(settings: Settings, target: Target | None = None) -> dict[st
 
 
 def _target(settings: Settings, target: Target) -> list[str]:
-    """What serves is what the pointer names, file by file."""
-    seen = pointer.read(open_objects(settings.place.root), KeyFolder(settings.place.keys))
+    """What serves is what the pointer names, file by file; without a pointer there is nothing to compare with."""
+    try:
+        seen = pointer.read(open_objects(settings.place.root), KeyFolder(settings.place.keys))
+    except check.WRONG:
+        return []  # a finding of ``check.examine``
     try:
         serving = target.serving()
         if serving == seen.version and serving is not None:

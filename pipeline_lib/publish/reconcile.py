@@ -74,7 +74,7 @@ def _repairs(here: Releaser, lock: Lease) -> Iterator[str]:
         yield _resolve(here, stored, pending, lock)
     seen = here.seen()
     pointer.keep(here.objects, seen)
-    if seen.pointer is not None and seen.tag is not None and steps.failed(here.objects, seen.pointer):
+    if seen.pointer is not None and seen.tag is not None and steps.failed(here, seen.pointer):
         seen = steps.take_back(here, seen.pointer, seen.tag)
         yield f"took back a version that did not answer; {seen.version} serves"
     if seen.pointer is not None and seen.pointer.trigger == pointer.REPAIRED:

@@ -18,7 +18,7 @@ from pipeline_lib.keys import KeyFolder
 from pipeline_lib.objects import Objects, open_objects
 from pipeline_lib.publish.targets import Target, open_target
 from pipeline_lib.records import Decision, Receipt
-from pipeline_lib.registry import decisions, pointer, rows, states, versions
+from pipeline_lib.registry import decisions, effective, pointer, rows, states, versions
 from pipeline_lib.registry.lease import Lease
 from pipeline_lib.registry.pointer import Pointer, Seen
 from pipeline_lib.registry.smoke import Probe
@@ -232,11 +232,19 @@ def available(here: Releaser, version: str) -> None:
         here.target.publish(copy)
 
 
-def failed(objects: Objects, now_at: Pointer | None) -> bool:
+def failed(here: Releaser, now_at: Pointer | None) -> bool:
+    """Its version did not answer and is to be taken back. What the record says took effect is in no file's hands.
+
+    Raises:
+        AuditError: the record does not verify.
+    """
     if now_at is None or now_at.trigger in _MADE_BY_NO_VERDICT:
         return False
-    end = decisions.closed(objects, now_at.decision_id)
-    return end is not None and end["outcome"] == "failed"
+    end = decisions.closed(here.objects, now_at.decision_id)
+    if end is None or end["outcome"] != "failed":
+        return False
+    history = effective.read(here.settings)
+    return now_at.decision_id in history.failed or not history.took_effect(now_at.decision_id)
 
 
 def took_effect(objects: Objects, decision: Decision) -> bool:

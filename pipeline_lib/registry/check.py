@@ -1,12 +1,14 @@
 """Does the registry agree with itself and with the record? Read-only: every night, and whenever somebody doubts.
 
 Each question looks at one place that a hand could have reached: the pointer, its copies, the documents, the
-decisions, the champion's files, quarantine. The record is the measure. Source: promotion.md sections 2 and 12.
+decisions, the champion's files, quarantine; files that only repeat the record: ``caches``. The record is the
+measure. Source: promotion.md sections 2 and 12.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 from pipeline_lib.errors import (
@@ -19,7 +21,7 @@ from pipeline_lib.errors import (
 )
 from pipeline_lib.keys import KeyFolder
 from pipeline_lib.objects import Objects, open_objects
-from pipeline_lib.registry import decisions, effective, pointer, rows, states, versions
+from pipeline_lib.registry import caches, decisions, effective, pointer, rows, states, versions
 from pipeline_lib.registry.effective import History
 from pipeline_lib.registry.pointer import Seen
 from pipeline_lib.settings import Settings
@@ -60,9 +62,12 @@ def examine(settings: Settings) -> list[str]:
     try:
         seen = pointer.read(objects, keys)
     except WRONG as error:
-        return [_said(error), *_objects(objects, history), *_quarantine(objects, history)]
-    found = [*_pointer(objects, keys, seen, history), *_documents(objects, seen, history)]
-    return [*found, *_objects(objects, history), *_quarantine(objects, history)]
+        found = [_said(error)]
+    else:
+        found = [*_pointer(objects, keys, seen, history), *_documents(objects, seen, history)]
+    window = timedelta(minutes=settings.promotion.effect_window_minutes)
+    repeated = caches.compare(objects, history, window)
+    return [*found, *_objects(objects, history), *_quarantine(objects, history), *repeated]
 
 
 def not_as_recorded(objects: Objects, seen: Seen, history: History) -> str | None:

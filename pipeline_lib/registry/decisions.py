@@ -6,12 +6,14 @@ verdict: a rerun replays it, even when the champion has moved since.
 
 from __future__ import annotations
 
+import hmac
 import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from pipeline_lib.canonical import canonical_bytes, digest
 from pipeline_lib.errors import ObjectExists, ObjectMissing, PromotionUnrecorded
+from pipeline_lib.keys import KeyFolder
 from pipeline_lib.objects import Objects
 from pipeline_lib.records import Decision, Receipt
 from pipeline_lib.registry import rows
@@ -70,23 +72,43 @@ def record(settings: Settings, objects: Objects, decision: Decision) -> StoredDe
 
     Raises:
         AuditError: the row is not durable; there is no decision.
+        PromotionUnrecorded: somebody else's wording lies where this verdict's should; there is no decision.
     """
     if stored := find(objects, decision.decision_id):
         return stored
-    recorded, receipt, at = rows.record_verdict(settings, _proposed(objects, decision))
+    recorded, receipt, at = rows.record_verdict(settings, _proposed(settings, objects, decision))
     stored = StoredDecision(recorded, receipt, at)
     put_back(objects, stored)
     return stored
 
 
-def _proposed(objects: Objects, decision: Decision) -> Decision:
+def _proposed(settings: Settings, objects: Objects, decision: Decision) -> Decision:
     """The first wording of this verdict: after a crash the row is looked for in exactly that wording."""
-    key = _proposal_key(decision.decision_id)
     try:
-        objects.create(key, canonical_bytes(decision.to_dict()))
+        objects.create(_proposal_key(decision.decision_id), _sealed(settings, decision.to_dict()))
     except ObjectExists:
         pass
-    return Decision(**json.loads(objects.get(key)))
+    return _opened(settings, objects, decision.decision_id)
+
+
+def _sealed(settings: Settings, body: dict[str, Any], key_id: str | None = None) -> bytes:
+    """A wording with its MAC: it becomes the verdict after a crash, so it is ours or it is nothing."""
+    key_id = key_id or settings.audit.key_id
+    root = KeyFolder(settings.place.keys).audit_root(key_id)
+    mac = hmac.digest(root, b"proposal/v1\n" + canonical_bytes(body), "sha256").hex()
+    return canonical_bytes({"decision": body, "key_id": key_id, "mac": mac})
+
+
+def _opened(settings: Settings, objects: Objects, decision_id: str) -> Decision:
+    data = objects.get(_proposal_key(decision_id))
+    try:
+        sealed = json.loads(data)
+        body, ours = sealed["decision"], _sealed(settings, sealed["decision"], str(sealed["key_id"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise PromotionUnrecorded(f"{_proposal_key(decision_id)} is no proposal of ours: {error}") from error
+    if not hmac.compare_digest(data, ours) or body["decision_id"] != decision_id:
+        raise PromotionUnrecorded(f"{_proposal_key(decision_id)} is no proposal of ours: its MAC does not verify")
+    return Decision(**body)
 
 
 def recover(settings: Settings, objects: Objects) -> list[str]:
@@ -97,11 +119,12 @@ def recover(settings: Settings, objects: Objects) -> list[str]:
 
     Raises:
         AuditError: the record does not verify.
+        PromotionUnrecorded: a first wording is not ours.
     """
     known = set(objects.list("registry/decisions"))
     lost = [i for i in _ids(objects, "registry/proposed") if _key(i) not in known and rows.is_recorded(settings, i)]
     for decision_id in lost:
-        record(settings, objects, Decision(**json.loads(objects.get(_proposal_key(decision_id)))))
+        record(settings, objects, _opened(settings, objects, decision_id))
     return lost
 
 

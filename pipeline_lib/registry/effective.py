@@ -7,8 +7,9 @@ write-once chains are read; their hashes and MACs are checked on the way.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from pipeline_lib.audit import evidence, segment, session
@@ -58,6 +59,22 @@ class History:
     """Decisions whose version did not answer and was taken back, in order."""
     quarantined: dict[str, str | None]
     """Version -> when its newest mark was set; None when it was lifted."""
+    said: Mapping[tuple[str, str], StoredRow]
+    """(event, decision id) -> the first row that says so: asked, answered, expired, voided, incident opened."""
+
+    def took_effect(self, decision_id: str) -> bool:
+        return any(effect.stored.decision.decision_id == decision_id for effect in self.effects)
+
+    def reigns(self, version: str, now: datetime) -> list[tuple[datetime, datetime]]:
+        """[from, to) of every time the version served, by the record; an open one ends now.
+
+        A version that was taken back has served for nobody: the one before it served on.
+        """
+        held = [e for e in self.effects if e.stored.decision.decision_id not in self.failed]
+        starts = [e for i, e in enumerate(held) if i == 0 or held[i - 1].version != e.version]
+        moments = [datetime.fromisoformat(e.at) for e in starts]
+        spans = zip(starts, moments, [*moments[1:], now], strict=True)
+        return [(start, end) for effect, start, end in spans if effect.version == version]
 
     @property
     def newest(self) -> Effect | None:
@@ -85,9 +102,9 @@ def read(settings: Settings) -> History:
     failed = [_about(row) for row in swaps if row.payload["phase"] == "failed"]
     first = {effect.stored.decision.decision_id: effect for effect in reversed(done)}  # resumed under other code
     effects = sorted(first.values(), key=lambda effect: (effect.generation or 0, effect.at))
-    return History(
-        verdicts, tuple(effects), _highest(verdicts, operations, done, failed), tuple(failed), _marks(operations)
-    )
+    highest = _highest(verdicts, operations, done, failed)
+    said = {(str(row.header["event"]), _about(row)): row for row in reversed(operations)}
+    return History(verdicts, tuple(effects), highest, tuple(failed), _marks(operations), said)
 
 
 def _rows(settings: Settings) -> Iterator[tuple[StoredRow, Receipt]]:
@@ -132,7 +149,8 @@ def _marks(operations: list[StoredRow]) -> dict[str, str | None]:
 
 
 def _about(row: StoredRow) -> str:
-    return str(_details(row)["decision_id"])
+    details = _details(row)
+    return str(details.get("decision_id") or details.get("about") or row.payload["object_id"])
 
 
 def _details(row: StoredRow) -> dict[str, Any]:

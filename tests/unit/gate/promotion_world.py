@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from pipeline_lib.audit import session
+from pipeline_lib.audit import evidence, segment, session
+from pipeline_lib.audit.segment import Entry
 from pipeline_lib.canonical import canonical_bytes, with_decimals
 from pipeline_lib.gate import decide, force, signoff
 from pipeline_lib.gate.hooks import Hook
@@ -24,7 +25,7 @@ from pipeline_lib.publish import release as releases
 from pipeline_lib.publish.tables import create_state
 from pipeline_lib.publish.targets.local_target import LocalTarget
 from pipeline_lib.records import Decision, Receipt
-from pipeline_lib.registry import decisions, pointer, states, versions
+from pipeline_lib.registry import decisions, effective, pointer, states, versions
 from pipeline_lib.registry.pointer import Seen
 from pipeline_lib.runs import Out, RunContext, StageOutput
 from pipeline_lib.settings import Settings
@@ -168,20 +169,33 @@ class World:
         return str(states.read(self.ctx.objects, version)["state"])
 
     def served_since(self, version: str, hours: float) -> None:
-        """Pretend that the version became champion so much earlier."""
-        objects, key = self.ctx.objects, f"registry/state/{version}.json"
-        document = json.loads(objects.get(key))
-        for step in (step for step in document["history"] if step["to"] == "champion"):
-            step["at"] = (datetime.fromisoformat(step["at"]) - timedelta(hours=hours)).isoformat()
-        objects.put(key, canonical_bytes(document))
+        """Pretend that the version became champion so much earlier: the record is written again, under its key."""
+        for effect in effective.read(self.settings).effects:
+            if effect.version == version:
+                self._redate(effect, hours)
 
     def retired_since(self, version: str, hours: float) -> None:
-        """Pretend that the whole reign of the version lay so much earlier."""
-        objects, key = self.ctx.objects, f"registry/state/{version}.json"
-        document = json.loads(objects.get(key))
-        for step in document["history"]:
-            step["at"] = (datetime.fromisoformat(step["at"]) - timedelta(hours=hours)).isoformat()
-        objects.put(key, canonical_bytes(document))
+        """Pretend that the whole reign of the version, and so the beginning of the next, lay so much earlier."""
+        effects = effective.read(self.settings).effects
+        for effect, before in zip(effects, [None, *effects], strict=False):
+            if version in (effect.version, before and before.version):
+                self._redate(effect, hours)
+
+    def _redate(self, effect: effective.Effect, hours: float) -> None:
+        store = session.store(self.settings)
+        about = row_is("manifest_swap", phase="done")
+        for identity, names in evidence.chains(store, session.origin(self.settings)).items():
+            data = store.get(names[0])
+            head = identity.start(self.keys.audit_root(segment.key_id(data)))
+            found, *_ = segment.check(identity, head, data)[0]
+            row = session.StoredRow.of(found)
+            if not about(row) or row.payload["details"]["decision_id"] != effect.stored.decision.decision_id:
+                continue
+            salt = row.payload.pop("salt")
+            entry = Entry(found.log_table, found.event, row.payload, found.idem, found.request_id, found.prediction_id)
+            us = segment.micros(found.ts) - round(hours * 3600e6)
+            again, _ = segment.build(identity, head, [entry], key_id=found.key_id, now_us=us, clock="ok", salts=[salt])
+            store.put(names[0], again)
 
     def stored(self, decision_id: str) -> decisions.StoredDecision:
         return decisions.get(self.ctx.objects, decision_id)

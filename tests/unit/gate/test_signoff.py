@@ -169,7 +169,7 @@ def test_the_question_says_until_when_how_and_who_may_not(world: World, tmp_path
     text = signoff.open_approval(world.settings, decision_id)
     assert "in Seoul**; no answer is a rejection." in text
     assert "10 characters or more. data.engineer started this run and may not approve it." in text
-    (question,) = questions.open_ones(world.ctx.objects)
+    (question,) = questions.open_ones(world.settings)
     assert question["decision_id"] == decision_id
     with pytest.raises(RequestRefused, match="four eyes: data.engineer"):
         world.approve(decision_id, responder="data.engineer")
