@@ -1,9 +1,11 @@
 """``pipeline promote``: what a person does to the champion without Airflow's web page, through the same functions.
 
 The person is the system user who types; ``--operator`` must be that name. Where everybody shares one system user,
-as in a container, use the web page: there the name is a login. Exit codes: 0 done or nothing to do, 2 refused,
-3 store or record could not be used, 4 the version did not answer and the former one serves again, 5 somebody else is
-judging or releasing, try again. Source: promotion.md sections 8, 9 and 12.
+as in a container, use the web page: there the name is a login. A version that takes two is forced with
+``--approver <name>``: the request is recorded, and nothing changes until that person types ``confirm`` under their own
+login, within the hour. Exit codes: 0 done or nothing to do, 2 refused, 3 store or record could not be used, 4 the
+version did not answer and the former one serves again, 5 somebody else is judging or releasing, try again, 6 recorded,
+and waits for the second person. Source: promotion.md sections 8, 9 and 12.
 """
 
 from __future__ import annotations
@@ -30,12 +32,14 @@ CODES: tuple[tuple[type[PipelineError], int], ...] = (
     (PipelineError, 3),
 )
 """First match wins. Source: promotion.md section 12."""
+WAITS = 6
 
 
 def run(settings: Settings, asked: argparse.Namespace) -> tuple[int, Shown]:
     """Exit code, and what came of it as plain values."""
     try:
-        return 0, asked.act(settings, asked)
+        shown = asked.act(settings, asked)
+        return (WAITS if "waits_for" in shown else 0), shown
     except PipelineError as error:
         code = next(code for kind, code in CODES if isinstance(error, kind))
         return code, {"error": type(error).__name__, "message": str(error), "exit": code}
@@ -53,7 +57,10 @@ def text(shown: Shown) -> str:
 def force(settings: Settings, asked: argparse.Namespace) -> Shown:
     from pipeline_lib.gate import force as forced
 
-    return _decided_and_released(settings, asked, forced.force_promote, asked.version,
+    asked.request_id = asked.request_id or str(uuid.uuid4())
+    if asked.approver and (waits := _waits(settings, asked)):
+        return waits
+    return _decided_and_released(settings, asked, forced.force_promote, asked.version, approver=asked.approver,
                                  allow_quarantined=asked.allow_quarantined)  # fmt: skip
 
 
@@ -85,14 +92,52 @@ def reject(settings: Settings, asked: argparse.Namespace) -> Shown:
 
 def confirm(settings: Settings, asked: argparse.Namespace) -> Shown:
     from pipeline_lib.gate import confirm as confirming
+    from pipeline_lib.gate import pending
 
     answer: confirming.Answer = "Object" if asked.object else "Confirm"
     owed = [one.decision_id for one in confirming.waiting(settings)]
-    decision_id = asked.decision or _only(owed, "force-promote waits for a second person")
+    asked_for = [one.decision_id for one in pending.waiting(settings)]
+    decision_id = asked.decision or _only([*owed, *asked_for], "force-promote waits for a second person")
+    if pending.find(settings, decision_id):
+        return _agreed(settings, asked, decision_id)
     return {
         "decision": decision_id,
         **confirming.confirm(settings, decision_id, person(), answer, asked.statement or ""),
     }
+
+
+def _waits(settings: Settings, asked: argparse.Namespace) -> Shown | None:
+    """The request as recorded, when it needs the approver's own word first; None when it does not."""
+    from pipeline_lib.gate import pending
+    from pipeline_lib.gate.request import Request
+
+    request = Request.typed(asked.version, asked.operator, asked.reason, asked.request_id, approver=asked.approver,
+                            ticket=asked.ticket, allow_quarantined=asked.allow_quarantined)  # fmt: skip
+    one = pending.ask(settings, request, person())
+    if one is None:
+        return None
+    return {
+        "version": one.request.version,
+        "serving": None,
+        "decision": one.decision_id,
+        "why": one.why,
+        "waits_for": one.request.approver,
+        "until": one.until.isoformat(),
+        "request": one.request.request_id,
+    }
+
+
+def _agreed(settings: Settings, asked: argparse.Namespace, decision_id: str) -> Shown:
+    """The second person's word on a request that waits: it is decided and released, or over."""
+    from pipeline_lib.gate import pending
+    from pipeline_lib.serve import probe
+
+    start = time.monotonic()
+    if asked.object:
+        one = pending.decline(settings, decision_id, person(), asked.statement or "")
+        return {"version": one.request.version, "decision": decision_id, "outcome": "DECLINED", "by": person()}
+    decision, _ = pending.agree(settings, decision_id, person(), probe.answers)
+    return {**_released(settings, decision.decision_id, start), "by": person()}
 
 
 def status(settings: Settings, _: argparse.Namespace) -> Shown:
@@ -115,7 +160,7 @@ def _decided_and_released(
     start, request_id = time.monotonic(), asked.request_id or str(uuid.uuid4())
     decision, _ = decide(
         settings, *given, asked.operator, asked.reason,
-        request_id=request_id, approver=asked.approver, ticket=asked.ticket, principal=person(),
+        request_id=request_id, ticket=asked.ticket, principal=person(),
         smoke=probe.answers, **options,
     )  # fmt: skip
     code = forced.outcome(decision, request_id)
@@ -188,7 +233,10 @@ def _status_lines(shown: Shown) -> Iterator[str]:
         late = "OVERDUE since" if one["overdue"] else "until"
         yield f"second person for {one['version']}, forced by {one['operator']}, {late} {_local(one['due'])} " \
               f"(decision {one['decision_id']})"  # fmt: skip
-    if not shown["questions"] and not shown["confirmations"]:
+    for one in shown["requests"]:
+        yield f"{one['operator']} asks {one['approver']} to agree to {one['version']} until {_local(one['until'])} " \
+              f"(decision {one['decision_id']})"  # fmt: skip
+    if not shown["questions"] and not shown["confirmations"] and not shown["requests"]:
         yield "nobody's answer is missing"
 
 
@@ -209,6 +257,8 @@ def add(verbs: Any) -> argparse.ArgumentParser:
     one.add_argument(
         "--allow-quarantined", action="store_true", help="the target is marked as known bad, and two agree"
     )
+    one.add_argument("--approver", help="the second person's system user; mandatory unless the version is known-good. "
+                                        "Nothing changes until they type `promote confirm`")  # fmt: skip
     _person(one)
     _person(_add(acts, "rollback", rollback, "force the version that served before"))
     for name, act, text_ in (("approve", approve, "approve the challenger that waits, and release it"),
@@ -216,10 +266,12 @@ def add(verbs: Any) -> argparse.ArgumentParser:
         answer = _add(acts, name, act, text_)
         answer.add_argument("--statement", required=name == "approve", default="", help="why; 10 characters or more")
         answer.add_argument("--decision", help="the gate's verdict; needed only when more than one waits")
-    second = _add(acts, "confirm", confirm, "confirm, as a second person, what somebody forced alone")
-    second.add_argument("--decision", help="the forced decision; needed only when more than one waits")
+    second = _add(acts, "confirm", confirm, "agree, as the second person, to what somebody asks or has forced")
+    second.add_argument("--decision", help="which; needed only when more than one waits")
     second.add_argument("--statement", help="what you looked at")
-    second.add_argument("--object", action="store_true", help="object instead: opens a major incident")
+    second.add_argument(
+        "--object", action="store_true", help="object instead: ends a request; of a forced version, an incident"
+    )
     return promote
 
 
@@ -235,6 +287,5 @@ def _add(
 def _person(made: argparse.ArgumentParser) -> None:
     made.add_argument("--operator", required=True, help="your system user, as `whoami` prints it")
     made.add_argument("--reason", required=True, help="what happened, in 10 to 500 characters")
-    made.add_argument("--approver", help="a second person, named; mandatory unless the version is known-good")
     made.add_argument("--ticket", help="e.g. INC-48213")
     made.add_argument("--request-id", help="the same id again is the same request; made up when left out")

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from pipeline_lib.business_time import utc_now
-from pipeline_lib.gate import confirm, question
+from pipeline_lib.gate import confirm, pending, question
 from pipeline_lib.gate.force import last_verdict
 from pipeline_lib.gate.known_good import why_not_known_good
 from pipeline_lib.keys import KeyFolder
@@ -35,6 +35,7 @@ def standing(settings: Settings, now: datetime | None = None) -> dict[str, Any]:
             for one in question.open_ones(settings)
         ],
         "confirmations": [_owed(one, now) for one in confirm.waiting(settings)],
+        "requests": [_asked(one) for one in pending.waiting(settings, now)],
     }
 
 
@@ -57,6 +58,16 @@ def _owed(one: confirm.Due, now: datetime) -> dict[str, Any]:
         "operator": one.operator,
         "due": one.due.isoformat(),
         "overdue": one.overdue(now),
+    }
+
+
+def _asked(one: pending.Pending) -> dict[str, Any]:
+    return {
+        "version": one.request.version,
+        "decision_id": one.decision_id,
+        "operator": one.request.operator,
+        "approver": one.request.approver,
+        "until": one.until.isoformat(),
     }
 
 

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from pipeline_lib import cli, cli_promote, settings
-from pipeline_lib.errors import ActivationFailed, AppendFailed, LockBusy, StoreError
-from pipeline_lib.gate import confirm, force
+from pipeline_lib.errors import ActivationFailed, AppendFailed, LockBusy, RequestRefused, StoreError
+from pipeline_lib.gate import confirm, force, pending
 from pipeline_lib.publish.targets.local_target import LocalTarget
+from pipeline_lib.registry import quarantine
 from pipeline_lib.registry.smoke import complete_and_loadable
 from pipeline_lib.serve import probe
-from tests.unit.gate.promotion_world import World
+from tests.unit.gate.promotion_world import World, later
 
 ME, WHY = "on.call", "Disparate impact breach on lending"
 Call = Callable[..., tuple[int, dict[str, Any]]]
@@ -149,3 +150,78 @@ def test_the_status_says_what_one_person_may_bring_back(world: World, typed: Cal
     assert (why[first], why[never]) == (None, "it was never champion")
     text = cli_promote.text(shown)
     assert all(word in text for word in (first, never, "it serves", "no: it was never champion"))
+
+
+def as_user(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(cli_promote, "person", lambda: name)
+
+
+def test_a_version_that_takes_two_waits_for_the_one_who_was_named_under_their_own_login(
+    world: World, typed: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = world.bootstrap(tmp_path)
+    version = world.challenge(tmp_path)
+    words = ("force", *asks(version, approver="carol", ticket="INC-1"), "--request-id", "r-1")
+    code, shown = typed(*words)
+    assert (code, shown["waits_for"], shown["serving"]) == (6, "carol", None)
+    assert typed(*words) == (code, shown)
+    assert (world.target.serving(), world.rows("promotion_decision")[-1].payload["decision"]) == (first, "bootstrap")
+    assert typed("confirm")[0] == 2
+    as_user(monkeypatch, "dave")
+    code, refused = typed("confirm")
+    assert (code, refused["message"]) == (2, f"on.call asked carol to agree to {version}, found 'dave'")
+    as_user(monkeypatch, "carol")
+    assert [one["approver"] for one in typed("status")[1]["requests"]] == ["carol"]
+    code, done = typed("confirm")
+    assert (code, done["serving"], done["outcome"], done["by"]) == (0, version, "FORCED", "carol")
+    (row,) = [row.payload for row in world.rows("promotion_decision") if row.payload["decision"] == "force_promote"]
+    assert [(a["actor_ref"], a["method"]) for a in row["approvals"]] == [
+        (ME, "force_request"),
+        ("carol", "signed_in_approver"),
+    ]
+    assert (row["reason"], row["ticket"]) == (WHY, "INC-1")
+    assert typed("confirm", "--decision", shown["decision"])[1]["generation"] == done["generation"]
+    assert typed("status")[1]["requests"] == confirm.waiting(world.settings) == []
+
+
+def test_a_quarantined_version_waits_for_its_second_person_too(
+    world: World, typed: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.bootstrap(tmp_path)
+    version = world.challenge(tmp_path)
+    quarantine.quarantine(world.settings, version, "risk.officer", "Wrong on lending since June")
+    code, shown = typed("force", *asks(version, approver="carol"), "--allow-quarantined")
+    assert (code, shown["waits_for"], world.seen.generation) == (6, "carol", 1)
+    as_user(monkeypatch, "carol")
+    assert typed("confirm")[1]["serving"] == version
+
+
+def test_a_request_ends_when_it_is_declined_and_by_itself(
+    world: World, typed: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = world.bootstrap(tmp_path)
+    version = world.challenge(tmp_path)
+    late = typed("force", *asks(version, approver="carol"))[1]["decision"]
+    with pytest.raises(RequestRefused, match="nobody agreed until"):
+        pending.agree(world.settings, late, "carol", now=later(hours=1.1))
+    as_user(monkeypatch, "carol")
+    assert typed("confirm", "--object", "--statement", "Another task is at fault")[1]["outcome"] == "DECLINED"
+    code, refused = typed("confirm", "--decision", late)
+    assert (code, refused["message"]) == (2, f"{version}: declined by carol")
+    (row,) = world.rows("force_promote_declined")
+    assert (row.payload["actor_ref"], row.payload["reason"]) == ("carol", "Another task is at fault")
+    assert (world.target.serving(), pending.waiting(world.settings)) == (first, [])
+
+
+def test_who_was_named_confirms_afterwards_and_nobody_else(
+    world: World, typed: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = world.bootstrap(tmp_path)
+    world.promote(tmp_path)
+    world.served_since(first, 30)
+    code, shown = typed("force", *asks(first, approver="carol"))
+    assert (code, shown["serving"]) == (0, first)
+    as_user(monkeypatch, "dave")
+    assert "named carol as second person" in typed("confirm")[1]["message"]
+    as_user(monkeypatch, "Carol")
+    assert typed("confirm")[1]["by"] == "Carol"
