@@ -98,10 +98,10 @@ def _judged(
     asked: _Asked,
 ) -> dict[str, Any]:
     """Climb the ladder, record the verdict, and remember it for reruns."""
-    if this.mode == "evaluate":
-        policy_trace.trace(ctx.settings)
     began, policy = time.monotonic(), ctx.settings.promotion
     trial = _trial(ctx, version, this.judged, score, labels, said, asked)
+    if this.mode == "evaluate":
+        policy_trace.trace(ctx.settings)
     climb = ladder.climb(trial.questions())
     took = time.monotonic() - began
     if took > policy.verdict_timeout_s:
