@@ -10,12 +10,17 @@ RUN apt-get update \
     && chown -R airflow:0 /opt/airflow /run/keys
 
 WORKDIR /opt/pipeline
-COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY pyproject.toml setup.py constraints.txt README.md LICENSE ./
 COPY pipeline_lib pipeline_lib
 COPY sql sql
-RUN python3 -m venv /opt/venv \
+# The compiler builds the serving kernel that a release puts into the function, and is not needed after.
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends gcc \
+    && python3 -m venv /opt/venv \
     && /opt/venv/bin/pip install --constraint constraints.txt \
-       --editable '.[ingest,features,distill,record,aws,airflow,celery]'
+       --editable '.[ingest,features,distill,record,aws,airflow,celery]' \
+    && apt-get purge --yes --auto-remove gcc \
+    && rm -rf /var/lib/apt/lists/*
 COPY dags dags
 COPY plugins plugins
 

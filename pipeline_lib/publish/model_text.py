@@ -7,24 +7,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline_lib.errors import ContractError
-
-_MISSING_NAN = 2
+_CATEGORICAL, _MISSING_NAN = 1, 2
 
 
-def inputs(text: str, where: str) -> dict[str, Any]:
+def inputs(text: str) -> dict[str, Any]:
     """{gain: total per feature, knows_missing: whether its splits have a branch for NaN}, in feature order.
 
-    Raises:
-        ContractError: categorical splits or linear leaves, which serving cannot explain.
+    A split on categories knows missing values: its other side takes them.
     """
     head, *trees = text.split("\nTree=")
     width = int(_fields(head)["max_feature_idx"]) + 1
     gain, knows_missing = [0.0] * width, [False] * width
     for block in trees:
         facts = _fields(block)
-        if facts["num_cat"] != "0" or facts.get("is_linear", "0") != "0":
-            raise ContractError(f"{where}: a tree has categorical splits or linear leaves")
         splits = zip(
             facts.get("split_feature", "").split(),
             facts.get("split_gain", "").split(),
@@ -33,7 +28,8 @@ def inputs(text: str, where: str) -> dict[str, Any]:
         )
         for feature, value, decision in splits:
             gain[int(feature)] += float(value)
-            knows_missing[int(feature)] |= (int(decision) >> 2) & 3 == _MISSING_NAN
+            kind = int(decision)
+            knows_missing[int(feature)] |= (kind >> 2) & 3 == _MISSING_NAN or bool(kind & _CATEGORICAL)
     return {"gain": gain, "knows_missing": knows_missing}
 
 

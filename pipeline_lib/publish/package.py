@@ -17,6 +17,8 @@ from typing import Any
 
 from pipeline_lib.canonical import canonical_bytes, digest, with_decimals
 from pipeline_lib.errors import ContractError
+from pipeline_lib.forest import SUFFIX
+from pipeline_lib.forest.compiling import compile_text
 from pipeline_lib.keys import KeyFolder
 from pipeline_lib.manifest import describe
 from pipeline_lib.publish import baked, baseline, model_text, tables
@@ -145,7 +147,7 @@ def serve_layer(route: str, reason: str, verdict: str | None, *, has_twin: bool)
 
 
 def _copied(student: StageOutput, name: str, folder: Path) -> dict[str, Any]:
-    """``student.json``, the models there are, and what their inputs are worth; returns the first."""
+    """``student.json``, the models there are, as trained and compiled, and their inputs; returns the first."""
     facts = _json(student.path("student.json"))
     target, about = folder / "students" / name, {}
     _write(target / "student.json", student.path("student.json").read_bytes())
@@ -153,7 +155,9 @@ def _copied(student: StageOutput, name: str, folder: Path) -> dict[str, Any]:
         if f"{model}.txt" in student.names():
             data = student.path(f"{model}.txt").read_bytes()
             _write(target / f"{model}.txt", data)
-            about[model] = model_text.inputs(data.decode("utf-8"), f"{name}/{model}.txt")
+            text = data.decode("utf-8")
+            _write(target / f"{model}{SUFFIX}", compile_text(text, f"{name}/{model}.txt"))
+            about[model] = model_text.inputs(text)
     _write(target / "inputs.json", _json_bytes(about))
     return facts
 

@@ -3,36 +3,47 @@
 The manifest must have the hash fixed at publish and lists the hash of every file. The Ed25519 signature is checked
 at publish, so the function needs no cryptography library. Models are refused together: one bad file, no models;
 the policy may still serve rules when it verifies by itself. Source: serving.md 2.
+
+The text a model was trained as is evidence: the registry keeps it, the function's copy may leave it out. Files are
+read, not mapped: a mapped file that is cut short later would kill the process, a read one cannot.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+import os
 
 from pipeline_lib.errors import ManifestMismatch
+from pipeline_lib.forest import compiled
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+    from typing import Any
 
 UNLISTED = ("manifest.json", "manifest.sig")
 RUNTIME = "lib/"
 """The shared libraries a release puts beside the package; they belong to the code, not to the version."""
 
 
-@dataclass(frozen=True)
 class Bundle:
     """A verified package. ``policy`` holds ``policy/<name>.json`` by name."""
 
-    folder: Path
-    manifest_sha256: str
-    manifest: Mapping[str, Any]
-    policy: Mapping[str, Any]
+    def __init__(
+        self, folder: Path, manifest_sha256: str, manifest: Mapping[str, Any], policy: Mapping[str, Any]
+    ) -> None:
+        self.folder, self.manifest_sha256, self.manifest, self.policy = folder, manifest_sha256, manifest, policy
+        self._digests = _digests(manifest)
+        self._held: dict[str, bytes] = {}
 
     @property
     def version(self) -> str:
         return str(self.manifest["version"])
+
+    def lists(self, path: str) -> bool:
+        return path in self._digests
 
     def read(self, path: str) -> bytes:
         """Verified bytes of one listed file.
@@ -40,8 +51,16 @@ class Bundle:
         Raises:
             ManifestMismatch: the file is not listed, is gone, or was changed since.
         """
-        expected = _digests(self.manifest).get(path)
-        return _verified(self.folder, path, expected)
+        held = self._held.pop(path, None)
+        return _verified(self.folder, path, self._digests.get(path)) if held is None else held
+
+    def hold(self, path: str, data: bytes) -> None:
+        """Keep verified bytes for the first ``read``, so that what was verified is what is used."""
+        self._held[path] = data
+
+    def let_go(self) -> None:
+        """Forget what nothing has read; it is read and verified again when it is asked for."""
+        self._held.clear()
 
 
 def open_bundle(folder: Path, manifest_sha256: str) -> Bundle:
@@ -52,10 +71,10 @@ def open_bundle(folder: Path, manifest_sha256: str) -> Bundle:
     """
     bundle = open_policy(folder, manifest_sha256)
     expected = _digests(bundle.manifest)
-    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    found = set(_files(folder))
     extra = sorted(n for n in found - expected.keys() if n not in UNLISTED and not n.startswith(RUNTIME))
-    missing = sorted(expected.keys() - found)
-    changed = sorted(name for name in expected.keys() & found if _sha256(folder / name) != expected[name])
+    missing = sorted(name for name in expected.keys() - found if compiled(name) not in expected)
+    changed = sorted(name for name in expected.keys() & found if not _held(bundle, name, expected[name]))
     if extra or missing or changed:
         raise ManifestMismatch(f"{folder}: not the files of {bundle.version}", extra, missing, changed)
     return bundle
@@ -70,13 +89,31 @@ def open_policy(folder: Path, manifest_sha256: str) -> Bundle:
             f"{folder}: expected manifest {manifest_sha256}, found {found}", changed=["manifest.json"]
         )
     manifest = json.loads(data)
-    names = [path for path in _digests(manifest) if path.startswith("policy/")]
-    policy = {Path(n).stem: json.loads(_verified(folder, n, _digests(manifest)[n])) for n in names}
+    digests = _digests(manifest)
+    names = [path for path in digests if path.startswith("policy/")]
+    policy = {_stem(n): json.loads(_verified(folder, n, digests[n])) for n in names}
     return Bundle(folder, found, manifest, policy)
+
+
+def _held(bundle: Bundle, path: str, expected: str) -> bool:
+    """Whether a file is what was published; a student's bytes are kept for its first read."""
+    data = _bytes(bundle.folder, path)
+    if hashlib.sha256(data).hexdigest() != expected:
+        return False
+    if path.startswith("students/") and compiled(path) is None:
+        bundle.hold(path, data)
+    return True
 
 
 def _digests(manifest: Mapping[str, Any]) -> dict[str, str]:
     return {str(file["path"]): str(file["sha256"]) for file in manifest["files"]}
+
+
+def _files(folder: Path) -> Iterator[str]:
+    """Paths of all files below a folder, relative, with slashes."""
+    for place, _, names in os.walk(folder):
+        below = os.path.relpath(place, folder).replace(os.sep, "/")
+        yield from names if below == "." else (f"{below}/{name}" for name in names)
 
 
 def _verified(folder: Path, path: str, expected: str | None) -> bytes:
@@ -90,10 +127,11 @@ def _verified(folder: Path, path: str, expected: str | None) -> bytes:
 
 def _bytes(folder: Path, path: str) -> bytes:
     try:
-        return (folder / path).read_bytes()
+        with open(os.path.join(folder, path), "rb") as file:
+            return file.read()
     except OSError as error:
         raise ManifestMismatch(f"{folder}: {path} cannot be read: {error}", missing=[path]) from error
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _stem(path: str) -> str:
+    return path.rsplit("/", 1)[-1].removesuffix(".json")

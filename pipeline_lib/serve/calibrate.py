@@ -1,6 +1,6 @@
 """From a model's output to the served value: raw -> calibrate -> clamp, in this order and once.
 
-Calibrators travel as numbers in ``student.json``. A student distilled with a custom objective gives raw scores; a
+Calibrators travel as JSON numbers in ``student.json``. A student distilled with a custom objective gives raw scores; a
 direct twin gives probabilities or values already. Applying a logistic to a probability turned a mean of 0.12 into
 0.53 in the earlier system, so the branch is on ``output_kind``, never on the task's type alone.
 Source: serving.md 6; distillation.md 10.
@@ -9,14 +9,31 @@ Source: serving.md 6; distillation.md 10.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
-from math import exp, log
-from typing import Any
+from math import exp, inf, log
 
 from pipeline_lib.errors import ContractError
+from pipeline_lib.forest.layout import EXP, IDENTITY, SIGMOID, SOFTMAX
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
 
 LOWEST = 1e-6
 """Probabilities are clamped to [LOWEST, 1 - LOWEST]. Source: serving.md 6.4."""
+
+
+def outputs(objective: int, parameter: float, raw: Sequence[float]) -> tuple[float, ...]:
+    """What LightGBM makes of raw scores under a built-in objective: ``ConvertOutput``, in its order of operations."""
+    if objective == IDENTITY:
+        return tuple(raw)
+    if objective == SIGMOID:
+        return tuple(1.0 / (1.0 + _exp(-parameter * score)) for score in raw)
+    if objective == SOFTMAX:
+        return softmax(raw)
+    if objective == EXP:
+        return tuple(map(_exp, raw))
+    raise ContractError("the outputs of a custom objective are raw scores")
 
 
 def served(
@@ -65,6 +82,13 @@ def interpolate(x: float, xs: Sequence[float], ys: Sequence[float]) -> float:
     return ys[i - 1] + share * (ys[i] - ys[i - 1])
 
 
+def _exp(x: float) -> float:
+    try:
+        return exp(x)
+    except OverflowError:
+        return inf
+
+
 def _binary(output_kind: str, output: float, calibrator: Mapping[str, Any] | None) -> float:
     name = (calibrator or {}).get("kind", "none")
     if name == "none":
@@ -72,9 +96,9 @@ def _binary(output_kind: str, output: float, calibrator: Mapping[str, Any] | Non
     assert calibrator is not None
     raw = output if output_kind == "raw" else logit(output)
     if name == "platt":
-        return logistic(float(calibrator["a"]) * raw + float(calibrator["b"]))
+        return logistic(calibrator["a"] * raw + calibrator["b"])
     if name == "isotonic":
-        return interpolate(raw, [float(x) for x in calibrator["x"]], [float(y) for y in calibrator["y"]])
+        return interpolate(raw, calibrator["x"], calibrator["y"])
     raise ContractError(f"a binary task cannot be calibrated by {name!r}")
 
 
@@ -84,7 +108,7 @@ def _linear(value: float, calibrator: Mapping[str, Any] | None) -> float:
         return value
     if name == "linear":
         assert calibrator is not None
-        return float(calibrator["u"]) + float(calibrator["v"]) * value
+        return float(calibrator["u"] + calibrator["v"] * value)
     raise ContractError(f"a regression task cannot be calibrated by {name!r}")
 
 
@@ -96,7 +120,7 @@ def _one_vs_rest(probabilities: Sequence[float], calibrator: Mapping[str, Any] |
         raise ContractError(f"a multiclass task cannot be calibrated by {name!r}")
     assert calibrator is not None
     pairs = zip(probabilities, calibrator["a"], calibrator["b"], strict=True)
-    return [logistic(float(a) * logit(p) + float(b)) for p, a, b in pairs]
+    return [logistic(a * logit(p) + b) for p, a, b in pairs]
 
 
 def _clamped(p: float) -> float:

@@ -44,7 +44,7 @@ from pipeline_lib.keys import KeyFolder
 from pipeline_lib.objects import Objects, open_objects
 from pipeline_lib.records import Receipt
 from pipeline_lib.serve.bundle import Bundle, open_bundle, open_policy
-from pipeline_lib.serve.lightgbm_c import Library, LibraryFailed, find_library
+from pipeline_lib.serve.kernel import LibraryFailed
 from pipeline_lib.serve.policy import Policy
 from pipeline_lib.serve.predictor import Predictor
 from pipeline_lib.serve.request import Refused, body_of
@@ -147,8 +147,7 @@ def service() -> Service:
 def _models(folder: Path, manifest_sha256: str) -> tuple[Bundle, Predictor | None, str | None]:
     try:
         bundle = open_bundle(folder, manifest_sha256)
-        margin = float(bundle.policy["serving"]["range_margin"])
-        return bundle, Predictor(bundle, Library(find_library(folder)), margin), None
+        return bundle, Predictor.of(bundle), None
     except ManifestMismatch as error:
         log.critical("models refused, answering by rules: %s", error)
         return open_policy(folder, manifest_sha256), None, "MODELS_REFUSED"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from pipeline_lib.serve import transform
 from pipeline_lib.serve.bundle import Bundle
-from pipeline_lib.serve.lightgbm_c import LibraryFailed
+from pipeline_lib.serve.kernel import LibraryFailed
 from pipeline_lib.serve.predictor import RULES, Prediction, PredictionRefused, Predictor, Student
 from pipeline_lib.serve.rules import RuleAnswer, RuleBook, Task
 

@@ -1,4 +1,4 @@
-"""LightGBM's shared library through its C interface, without the Python package.
+"""LightGBM's shared library through its C interface, without the Python package: the fallback and the oracle.
 
 ``import lightgbm`` costs 0.6 s and pulls scikit-learn in where that is installed; loading the library alone costs
 a tenth. The library is the one of the installed package (found without importing it) or ``lib/`` in the bundle.
@@ -9,21 +9,22 @@ from __future__ import annotations
 
 import ctypes
 import logging
-from ctypes import POINTER, byref, c_char_p, c_double, c_float, c_int, c_int32, c_int64, c_size_t, c_void_p
+from collections.abc import Sequence
+from ctypes import byref, c_char_p, c_double, c_float, c_int, c_int32, c_int64, c_void_p
 from importlib.util import find_spec
 from pathlib import Path
 
-from pipeline_lib.errors import PipelineError
+from pipeline_lib.forest.layout import Forest
+from pipeline_lib.forest.text import text_of
+from pipeline_lib.serve.kernel import LibraryFailed
+from pipeline_lib.serve.trees import Trees
+
+__all__ = ["Booster", "Library", "LibraryFailed", "find_library"]
 
 log = logging.getLogger(__name__)
 
-_FLOAT32, _NORMAL, _RAW = 0, 0, 1
-_NAME_BYTES = 256
+_FLOAT32, _RAW = 0, 1
 _PARAMETERS = b"num_threads=1 verbosity=-1"
-
-
-class LibraryFailed(PipelineError):
-    """The shared library is missing or refused a call; the message is LightGBM's own."""
 
 
 def find_library(bundle: Path | None = None) -> Path:
@@ -54,6 +55,11 @@ class Library:
         self._quiet = ctypes.CFUNCTYPE(None, c_char_p)(_to_log)  # kept: the library holds only the pointer
         self._lib.LGBM_RegisterLogCallback(self._quiet)
 
+    def model(self, forest: Forest) -> Booster:
+        """The forest as LightGBM reads it. Raises ContractError or LibraryFailed."""
+        trees = Trees(forest)  # checks what LightGBM would follow out of its memory
+        return Booster(self, forest, text_of(forest).encode(), trees)
+
     def call(self, name: str, *arguments: object) -> None:
         if getattr(self._lib, name)(*arguments) != 0:
             raise LibraryFailed(f"{name}: {self._lib.LGBM_GetLastError().decode('utf-8', 'replace')}")
@@ -66,50 +72,45 @@ class Booster:
     """One model, one thread, one row at a time; buffers are made once. NaN is passed on as NaN.
 
     Args:
-        model: bytes of LightGBM's text format.
-        raw: raw scores (before the objective's own transform) instead of probabilities or values.
+        forest: of the same outputs and features.
+        text: LightGBM's text, of the forest or as it was trained. trees: the forest, for contributions.
     """
 
-    def __init__(self, library: Library, model: bytes, raw: bool) -> None:
+    def __init__(self, library: Library, forest: Forest, text: bytes, trees: Trees) -> None:
+        self.forest, self._trees = forest, trees
         self._library, self._handle, self._fast = library, c_void_p(), c_void_p()
         rounds, outputs, width = c_int(), c_int(), c_int()
-        library.call("LGBM_BoosterLoadModelFromString", c_char_p(model), byref(rounds), byref(self._handle))
+        library.call("LGBM_BoosterLoadModelFromString", c_char_p(text), byref(rounds), byref(self._handle))
         library.call("LGBM_BoosterGetNumClasses", self._handle, byref(outputs))
         library.call("LGBM_BoosterGetNumFeature", self._handle, byref(width))
-        self.outputs, self.width = outputs.value, width.value
-        self.features = self._names()
-        self._row = (c_float * self.width)()
-        self._out, self._out_len = (c_double * self.outputs)(), c_int64()
+        if (outputs.value, width.value) != (forest.outputs, forest.width):
+            raise LibraryFailed(f"{outputs.value} outputs of {width.value} features, not those of the forest")
+        self._row = (c_float * width.value)()
+        self._out, self._out_len = (c_double * outputs.value)(), c_int64()
         library.call(
             "LGBM_BoosterPredictForMatSingleRowFastInit",
-            self._handle, c_int(_RAW if raw else _NORMAL), c_int(0), c_int(-1), c_int(_FLOAT32),
-            c_int32(self.width), c_char_p(_PARAMETERS), byref(self._fast),
+            self._handle, c_int(_RAW), c_int(0), c_int(-1), c_int(_FLOAT32),
+            c_int32(width.value), c_char_p(_PARAMETERS), byref(self._fast),
         )  # fmt: skip
         self._predict = library.function("LGBM_BoosterPredictForMatSingleRowFast")
         self._arguments = (self._fast, self._row, byref(self._out_len), self._out)
 
-    def predict(self, row: list[float]) -> tuple[float, ...]:
-        """Outputs of one row (``width`` float32 values in the booster's feature order)."""
-        self._row[:] = row  # type: ignore[assignment]  # plain floats are converted
+    def raw(self, row: Sequence[float]) -> tuple[float, ...]:
+        """Raw scores [outputs] of a row [features], read as float32. Raises LibraryFailed."""
+        self._row[:] = list(row)  # plain floats are converted; another length is refused
         if self._predict(*self._arguments) != 0:
             raise LibraryFailed("prediction of one row failed")
         return tuple(self._out)
+
+    def contributions(self, row: Sequence[float], output: int = 0) -> tuple[float, list[float]]:
+        """(bias, one value per feature) of the raw score of one output, base score excluded."""
+        return self._trees.contributions(row, output)
 
     def __del__(self) -> None:
         if self._fast:
             self._library.call("LGBM_FastConfigFree", self._fast)
         if self._handle:
             self._library.call("LGBM_BoosterFree", self._handle)
-
-    def _names(self) -> tuple[str, ...]:
-        buffers = [ctypes.create_string_buffer(_NAME_BYTES) for _ in range(self.width)]
-        pointers = (c_void_p * self.width)(*(ctypes.addressof(buffer) for buffer in buffers))
-        count, needed = c_int(), c_size_t()
-        self._library.call(
-            "LGBM_BoosterGetFeatureNames", self._handle, c_int(self.width), byref(count), c_size_t(_NAME_BYTES),
-            byref(needed), ctypes.cast(pointers, POINTER(c_char_p)),
-        )  # fmt: skip
-        return tuple(buffer.value.decode("utf-8") for buffer in buffers)
 
 
 def _to_log(message: bytes) -> None:

@@ -2,24 +2,30 @@
 
 The models of the manifest's routes are loaded at start, standby twins when they are first needed. Each model's
 own feature list must equal the package's, name by name. Source: serving.md 2 and 6; distillation.md 6.
+
+What a function's first answer waits for is imported here and in the modules below: no dataclasses, logging, pathlib
+or typing at run time, which together cost more than loading thirteen models (docs/serving-benchmark.md).
 """
 
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from math import isfinite
-from typing import Any
 
 from pipeline_lib.errors import ContractError, ManifestMismatch, PipelineError
-from pipeline_lib.serve import calibrate, transform, trees
-from pipeline_lib.serve.bundle import Bundle
-from pipeline_lib.serve.lightgbm_c import Booster, Library
+from pipeline_lib.forest import SUFFIX, layout
+from pipeline_lib.serve import calibrate
+from pipeline_lib.serve.engine import open_engine
+from pipeline_lib.serve.transform import Inputs
 
-log = logging.getLogger(__name__)
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from array import array
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from pipeline_lib.serve.bundle import Bundle
+    from pipeline_lib.serve.engine import Engine, Model
 
 DIRECT, RULES = 2, 3
 """Layers below the distilled students (1)."""
@@ -33,79 +39,94 @@ class PredictionRefused(PipelineError):
         self.code = code
 
 
-@dataclass(frozen=True)
 class Prediction:
-    raw: tuple[float, ...]
-    """Model outputs, base score included."""
-    served: tuple[float, ...]
-    """(p,), K probabilities or (value,): calibrated and clamped."""
+    """``raw``: model outputs, base score included. ``served``: (p,), K probabilities or (value,), calibrated."""
+
+    __slots__ = ("raw", "served")
+
+    def __init__(self, raw: tuple[float, ...], served: tuple[float, ...]) -> None:
+        self.raw, self.served = raw, served
 
 
-@dataclass(frozen=True)
 class Range:
     """Where a regression answer may lie [label units]."""
 
-    low: float
-    high: float
+    def __init__(self, low: float, high: float) -> None:
+        self.low, self.high = low, high
 
 
 class Student:
-    """One model of one task with its transform and calibrator."""
+    """One model of one task with its transform and calibrator.
+
+    Args:
+        facts: the model's part of ``student.json``; inputs: its part of ``inputs.json``. data: ``*.forest``.
+
+    Raises:
+        ContractError: the file is no forest, or not of these features.
+        LibraryFailed: the engine does not take it.
+    """
 
     def __init__(
-        self, library: Library, task: str, kind: str, facts: Mapping[str, Any], inputs: Mapping[str, Any], model: bytes
+        self, engine: Engine, task: str, kind: str, facts: Mapping[str, Any], inputs: Mapping[str, Any], data: bytes
     ) -> None:
         self.task, self.kind = task, kind
-        self.gains = tuple(float(gain) for gain in inputs["gain"])
-        self.knows_missing = tuple(bool(known) for known in inputs["knows_missing"])
         self.output_kind = str(facts["output_kind"])
         self.features = tuple(str(name) for name in facts["features"])
         self.calibrator = facts.get("calibrator")
-        self._model = model
-        self._booster = Booster(library, model, raw=self.output_kind == "raw")
-        self.base = _base_scores(facts.get("base_score"), self._booster.outputs)
-        if self._booster.features != self.features:
+        forest = layout.Forest(data)
+        if forest.features != self.features:
             raise ContractError(f"{task}: the package's feature list is not the model's own")
+        if self.output_kind != "raw" and forest.objective == layout.RAW:
+            raise ContractError(f"{task}: {self.output_kind} expected of a model that gives raw scores")
+        self.forest: Model = engine.model(forest)
+        self.base = _base_scores(facts.get("base_score"), forest.outputs)
+        self._objective = forest.objective, forest.parameter
+        self._inputs = Inputs(self.features, inputs["gain"], inputs["knows_missing"])
 
-    def row(self, values: Sequence[float], columns: tuple[str, ...]) -> tuple[list[float], float]:
+    def row(self, values: Sequence[float], columns: tuple[str, ...]) -> tuple[array[float], float]:
         """The model's row from a stored row, and the share of its gain on inputs that are not usable [0..1]."""
-        where = transform.positions(self.features, columns)
-        row = transform.vector(values, where)
-        return row, transform.anomaly_share(row, where, self.gains, self.knows_missing)
+        return self._inputs.row(values, columns)
 
-    def predict(self, row: list[float], allowed: Range | None) -> Prediction:
+    def predict(self, row: Sequence[float], allowed: Range | None) -> Prediction:
         """Raises PredictionRefused for an output that is not finite or out of range."""
-        output = self._booster.predict(row)
-        raw = tuple(value + base for value, base in zip(output, self.base, strict=True))
-        if not all(isfinite(value) for value in raw):
+        output = self.forest.raw(row)
+        if self.output_kind != "raw":
+            output = calibrate.outputs(*self._objective, output)
+        raw = tuple([value + base for value, base in zip(output, self.base, strict=True)])
+        if not all(map(isfinite, raw)):
             raise PredictionRefused("NON_FINITE", f"{self.task}: {raw}")
         served = calibrate.served(self.kind, self.output_kind, raw, self.calibrator)
         if allowed and not allowed.low <= served[0] <= allowed.high:
             raise PredictionRefused("OUT_OF_RANGE", f"{self.task}: {served[0]} outside [{allowed.low}, {allowed.high}]")
         return Prediction(raw, served)
 
-    @cached_property
-    def forest(self) -> trees.Forest:
-        """The trees, read when a reason is first asked for."""
-        return trees.parse(self._model.decode("utf-8"))
-
 
 class Predictor:
     """All students of a verified bundle.
 
+    Args:
+        range_margin: how far beyond its training range a regression may answer [share of the range].
+
     Raises:
-        LibraryFailed: the shared library is missing or refuses a model.
+        LibraryFailed: there is no engine, or it refuses a model.
         ContractError: a model does not have the package's features.
     """
 
-    def __init__(self, bundle: Bundle, library: Library, range_margin: float) -> None:
-        self._bundle, self._library, self._margin = bundle, library, range_margin
+    def __init__(self, bundle: Bundle, engine: Engine, range_margin: float) -> None:
+        self._bundle, self._engine = bundle, engine
         self._tasks = {str(task["name"]): task for task in bundle.manifest["tasks"]}
+        self._ranges = {name: _range(task.get("normaliser"), range_margin) for name, task in self._tasks.items()}
         self._students: dict[tuple[str, int], Student] = {}
         self.load_errors: dict[str, str] = {}
         for name, task in self._tasks.items():
             if (layer := int(task["serve_layer"])) < RULES:
                 self._students[name, layer] = self._load(name, layer)
+        bundle.let_go()
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> Predictor:
+        """The predictor of a bundle, by its own policy and the best engine there is."""
+        return cls(bundle, open_engine(bundle.folder), float(bundle.policy["serving"]["range_margin"]))
 
     def student(self, task: str, layer: int) -> Student:
         """Raises PredictionRefused when the package has no such model or it cannot be loaded."""
@@ -118,25 +139,37 @@ class Predictor:
                 raise PredictionRefused("MODEL_MISSING", f"{task} layer {layer}: {error}") from error
         return found
 
-    def predict(self, student: Student, row: list[float]) -> Prediction:
-        return student.predict(row, self._range(student.task))
+    def predict(self, student: Student, row: Sequence[float]) -> Prediction:
+        return student.predict(row, self._ranges[student.task])
 
     def _load(self, task: str, layer: int) -> Student:
         facts = json.loads(self._bundle.read(f"students/{task}/student.json"))
-        twin = facts["route"] == "distil" and layer == DIRECT
-        name = "direct" if twin else "model"
+        name = model_name(facts["route"], layer)
         inputs = json.loads(self._bundle.read(f"students/{task}/inputs.json"))[name]
-        model = self._bundle.read(f"students/{task}/{name}.txt")
-        kind = str(self._tasks[task]["type"])
-        return Student(self._library, task, kind, facts["direct"] if twin else facts, inputs, model)
+        kind, own = str(self._tasks[task]["type"]), facts["direct"] if name == "direct" else facts
+        return Student(self._engine, task, kind, own, inputs, self._forest(task, name))
 
-    def _range(self, task: str) -> Range | None:
-        normaliser = self._tasks[task].get("normaliser")
-        if not normaliser or normaliser.get("low") is None:
-            return None
-        low, high = float(normaliser["low"]), float(normaliser["high"])
-        slack = self._margin * (high - low)
-        return Range(low - slack, high + slack)
+    def _forest(self, task: str, name: str) -> bytes:
+        path = f"students/{task}/{name}"
+        if self._bundle.lists(path + SUFFIX):
+            return self._bundle.read(path + SUFFIX)
+        # Only here: versions registered before there were compiled forests hold the text alone.
+        from pipeline_lib.forest.compiling import compile_text
+
+        return compile_text(self._bundle.read(f"{path}.txt").decode("utf-8"), f"{path}.txt")
+
+
+def model_name(route: str, layer: int) -> str:
+    """Which file of a task answers at a layer: only a distilled student has a twin."""
+    return "direct" if route == "distil" and layer == DIRECT else "model"
+
+
+def _range(normaliser: Mapping[str, Any] | None, margin: float) -> Range | None:
+    if not normaliser or normaliser.get("low") is None:
+        return None
+    low, high = float(normaliser["low"]), float(normaliser["high"])
+    slack = margin * (high - low)
+    return Range(low - slack, high + slack)
 
 
 def _base_scores(base: Any, outputs: int) -> tuple[float, ...]:

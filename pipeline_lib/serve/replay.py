@@ -31,7 +31,6 @@ from pipeline_lib.serve.batch import NOT_FEATURES
 from pipeline_lib.serve.bundle import open_bundle
 from pipeline_lib.serve.decide import scores
 from pipeline_lib.serve.layers import Overrides, Row
-from pipeline_lib.serve.lightgbm_c import Library, find_library
 from pipeline_lib.serve.policy import Policy
 from pipeline_lib.serve.predictor import Predictor
 from pipeline_lib.serve.slate import Exploration
@@ -127,8 +126,7 @@ def _replayed(policies: Mapping[str, Policy], found: Mapping[str, Row], wanted: 
 def _opened(objects: Objects, settings: Settings, version: str) -> Iterator[Policy]:
     with versions.opened(objects, KeyFolder(settings.place.keys), version) as local:
         bundle = open_bundle(local.folder, local.package.sha256)
-        margin = float(bundle.policy["serving"]["range_margin"])
-        yield Policy.open(bundle, Predictor(bundle, Library(find_library(local.folder)), margin), None)
+        yield Policy.open(bundle, Predictor.of(bundle), None)
 
 
 def _contexts(objects: Objects, settings: Settings, wanted: pl.DataFrame) -> dict[str, Row]:

@@ -24,7 +24,6 @@ from pipeline_lib.runs import RunContext
 from pipeline_lib.serve import batch
 from pipeline_lib.serve.bundle import open_bundle
 from pipeline_lib.serve.layers import Models, Overrides, Row
-from pipeline_lib.serve.lightgbm_c import Library, find_library
 from pipeline_lib.serve.policy import open_models
 from pipeline_lib.serve.predictor import Predictor
 
@@ -33,7 +32,7 @@ Body = Callable[..., dict[str, Any]]
 
 def models_of(release: Any) -> Models:
     bundle = open_bundle(release.folder, release.bank.read("package").facts["manifest_sha256"])
-    return open_models(bundle, Predictor(bundle, Library(find_library()), 0.2), None)
+    return open_models(bundle, Predictor.of(bundle), None)
 
 
 def test_batch_scores_equal_the_handlers_answers(release: Any, request_body: Body) -> None:

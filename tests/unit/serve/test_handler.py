@@ -275,8 +275,8 @@ def test_a_row_of_another_schema_is_not_used(release: Any, request_body: Body) -
 
 
 def test_one_corrupt_model_refuses_all_models_and_rules_answer(release: Any, request_body: Body) -> None:
-    model = release.folder / "students" / "nba_primary" / "model.txt"
-    model.write_bytes(model.read_bytes().replace(b"leaf_value=", b"leaf_value=9", 1))
+    model = release.folder / "students" / "nba_primary" / "model.forest"
+    model.write_bytes(model.read_bytes()[:-1] + b"x")
     service = release.service()
     http, body = ask(service, request_body())
     assert http == 200
@@ -294,7 +294,7 @@ def test_a_model_that_fails_leaves_its_task_to_the_twin_and_then_to_rules(releas
     assert (found["layer"], found["layer_reason"]) == (2, "NON_FINITE")
     service = release.service()
     service.policy.models.predictor.student("churn_signal", 1).base = (math.inf,)
-    (release.folder / "students" / "churn_signal" / "direct.txt").unlink()
+    (release.folder / "students" / "churn_signal" / "direct.forest").unlink()
     found = ask(service, request_body())[1]["tasks"]["churn_signal"]
     assert (found["layer"], found["layer_reason"]) == (3, "MODEL_MISSING")
 

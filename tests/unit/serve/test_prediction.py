@@ -14,9 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline_lib.errors import ContractError
-from pipeline_lib.serve import calibrate, transform, trees
+from pipeline_lib.forest.compiling import compile_text
+from pipeline_lib.forest.layout import Forest
+from pipeline_lib.serve import calibrate, engine, transform
 from pipeline_lib.serve.lightgbm_c import Booster, Library, LibraryFailed, find_library
 from pipeline_lib.serve.predictor import PredictionRefused, Range, Student
+from pipeline_lib.serve.trees import Trees
 
 LIBRARY = Library(find_library())
 MODELS = [
@@ -35,7 +38,7 @@ values = st.floats(-200, 200, width=32) | st.just(math.nan) | st.just(0.0)
 def student(grown: Grown, task: str, raw: bool) -> Student:
     text, facts = grown[task, raw]
     inputs = {"gain": [1.0] * WIDTH, "knows_missing": [True] * WIDTH}
-    return Student(LIBRARY, task, KINDS[task], facts, inputs, text.encode())
+    return Student(engine.open_engine(), task, KINDS[task], facts, inputs, compile_text(text, task))
 
 
 @pytest.mark.parametrize(("task", "raw"), MODELS)
@@ -44,8 +47,9 @@ def test_single_rows_equal_lightgbms_own_prediction_missing_values_included(
 ) -> None:
     text, _ = grown[task, raw]
     own = lgb.Booster(model_str=text).predict(gate_x, raw_score=raw, num_threads=1)
-    booster = Booster(LIBRARY, text.encode(), raw=raw)
-    ours = np.array([booster.predict(list(map(float, row))) for row in gate_x]).squeeze()
+    one = student(grown, task, raw)
+    one.base = (0.0,) * one.forest.forest.outputs
+    ours = np.array([one.predict(list(map(float, row)), None).raw for row in gate_x]).squeeze()
     assert np.isnan(gate_x).any()
     assert np.array_equal(ours, own)
 
@@ -55,17 +59,17 @@ def test_single_rows_equal_lightgbms_own_prediction_missing_values_included(
 @given(row=st.lists(values, min_size=WIDTH, max_size=WIDTH))
 def test_contributions_and_bias_add_up_to_the_raw_score(grown: Grown, task: str, raw: bool, row: list[float]) -> None:
     text, _ = grown[task, raw]
-    forest, booster = trees.parse(text), Booster(LIBRARY, text.encode(), raw=True)
-    scores = booster.predict(row)
+    forest = Forest(compile_text(text, task))
+    scores = Booster(LIBRARY, forest, text.encode(), Trees(forest)).raw(row)
     for output, score in enumerate(scores):
-        bias, parts = forest.contributions(row, output)
+        bias, parts = engine.open_engine().model(forest).contributions(row, output)
         assert bias + sum(parts) == pytest.approx(score, abs=1e-12)
 
 
 def test_a_feature_no_tree_uses_contributes_nothing(grown: Grown, gate_x: np.ndarray) -> None:
-    forest = trees.parse(grown["churn_signal", True][0])
-    used = {feature for tree in forest.trees for feature in tree.feature}
-    _, parts = forest.contributions(gate_x[0].tolist())
+    forest = Forest(compile_text(grown["churn_signal", True][0], "churn"))
+    used = {node.feature for tree in Trees(forest).trees for node in tree.nodes}
+    _, parts = engine.open_engine().model(forest).contributions(gate_x[0].tolist())
     assert used < set(range(WIDTH))
     assert all(parts[i] == 0 for i in range(WIDTH) if i not in used)
 
@@ -145,12 +149,25 @@ def test_a_package_whose_feature_list_is_not_the_models_own_is_refused(grown: Gr
     text, facts = grown["churn_signal", True]
     swapped = {**facts, "features": [names[1], names[0], *names[2:]]}
     with pytest.raises(ContractError, match="feature list"):
-        Student(LIBRARY, "churn_signal", "binary", swapped, {"gain": [], "knows_missing": []}, text.encode())
+        Student(
+            engine.open_engine(), "churn_signal", "binary", swapped, {"gain": [], "knows_missing": []},
+            compile_text(text, "churn"),
+        )  # fmt: skip
 
 
-def test_a_text_that_is_no_model_is_refused_not_crashed_on() -> None:
+def test_a_model_of_raw_scores_cannot_be_served_as_probabilities(grown: Grown) -> None:
+    text, facts = grown["churn_signal", True]
+    with pytest.raises(ContractError, match="prob expected"):
+        Student(
+            engine.open_engine(), "churn_signal", "binary", {**facts, "output_kind": "prob", "base_score": None},
+            {"gain": [], "knows_missing": []}, compile_text(text, "churn"),
+        )  # fmt: skip
+
+
+def test_a_text_that_is_no_model_is_refused_not_crashed_on(grown: Grown) -> None:
+    forest = Forest(compile_text(grown["churn_signal", True][0], "churn"))
     with pytest.raises(LibraryFailed):
-        Booster(LIBRARY, b"this is no model", raw=True)
+        Booster(LIBRARY, forest, b"this is no model", Trees(forest))
 
 
 def test_a_bundle_may_carry_its_own_library(tmp_path: Path) -> None:
@@ -161,12 +178,6 @@ def test_a_bundle_may_carry_its_own_library(tmp_path: Path) -> None:
         Library(find_library(tmp_path))
 
 
-def test_categorical_splits_are_refused(grown: Grown) -> None:
-    text = grown["churn_signal", True][0].replace("num_cat=0", "num_cat=1")
-    with pytest.raises(ContractError, match="categorical"):
-        trees.parse(text)
-
-
 def test_packaged_gains_are_lightgbms_own(bank: Any) -> None:
     name = "churn_signal"
     student_out = bank.read(f"student.{name}")
@@ -174,7 +185,7 @@ def test_packaged_gains_are_lightgbms_own(bank: Any) -> None:
 
     text = student_out.path("model.txt").read_text()
     own = lgb.Booster(model_str=text).feature_importance("gain")
-    packaged = json.loads(json.dumps(model_text.inputs(text, name)))
+    packaged = json.loads(json.dumps(model_text.inputs(text)))
     assert packaged["gain"] == pytest.approx(list(own), rel=1e-4)
     assert any(packaged["knows_missing"])
     assert not all(packaged["knows_missing"])

@@ -24,6 +24,6 @@ def test_a_good_version_answers(copy: versions.LocalVersion) -> None:
 
 
 def test_a_version_whose_models_do_not_load_does_not_answer(copy: versions.LocalVersion) -> None:
-    (copy.folder / "students" / "churn_signal" / "model.txt").unlink()
+    (copy.folder / "students" / "churn_signal" / "model.forest").unlink()
     with pytest.raises(ActivationFailed, match="MODELS_REFUSED"):
         probe.answers(copy)
