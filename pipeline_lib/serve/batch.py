@@ -3,6 +3,7 @@
 One row per customer of part ``gate`` (its newest cutoff), answered as routed. The anchor is the version that served
 13 weeks before the run: drift is read against it, the gate does not look at it. A run that was judged is not scored
 again when the pointer has moved since: the verdict's evidence is replayed. Runs in a DAG task, not in the function.
+The challenger's compiled models are asked beside LightGBM on some of the rows first: what differs is not judged.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ from pipeline_lib.keys import KeyFolder
 from pipeline_lib.registry import decisions, pointer, reigns, versions
 from pipeline_lib.runs import Out, RunContext, StageOutput
 from pipeline_lib.serve.bundle import open_bundle
+from pipeline_lib.serve.kernel import LibraryFailed
 from pipeline_lib.serve.layers import Models, Overrides, Row
-from pipeline_lib.serve.lightgbm_c import Library, LibraryFailed, find_library
+from pipeline_lib.serve.oracle import require_lightgbms_scores
 from pipeline_lib.serve.policy import open_models
 from pipeline_lib.serve.predictor import Predictor
 from pipeline_lib.serve.rules import Task
@@ -34,6 +36,8 @@ log = logging.getLogger(__name__)
 
 KEYS = ("customer_key", "cutoff_date")
 NOT_FEATURES = (*KEYS, "split", "part")
+ASKED = 256
+"""Rows the challenger's models and LightGBM both answer; a tree that was compiled wrongly shows on the first ones."""
 
 
 def score(ctx: RunContext) -> StageOutput:
@@ -41,6 +45,7 @@ def score(ctx: RunContext) -> StageOutput:
 
     Raises:
         ManifestMismatch, SignatureInvalid: a version is not what was registered.
+        ContractError: a compiled model of the challenger does not score as LightGBM does.
         GateCannotJudge: the registry cannot say who the champion is.
     """
     package, features, labels = ctx.read("package"), ctx.read("features"), ctx.read("labels")
@@ -100,6 +105,7 @@ def _make(
     rows = gate_rows(features.path("feature_matrix.parquet"))
     columns = [name for name in rows.columns if name not in NOT_FEATURES]
     scored = {"challenger": str(package.facts["version"])}
+    _require_lightgbms(ctx, scored["challenger"], columns, rows)
     if seen.version is not None:
         scored["champion"] = seen.version
     tables = {role: _scored(ctx, version, columns, rows) for role, version in scored.items()}
@@ -145,9 +151,16 @@ def _anchored(
 def _scored(ctx: RunContext, version: str, columns: Sequence[str], rows: pl.DataFrame) -> pl.DataFrame:
     with versions.opened(ctx.objects, KeyFolder(ctx.settings.place.keys), version) as local:
         bundle = open_bundle(local.folder, local.package.sha256)
-        margin = float(bundle.policy["serving"]["range_margin"])
-        predictor = Predictor(bundle, Library(find_library(local.folder)), margin)
-        return score_rows(open_models(bundle, predictor, None), columns, rows)
+        return score_rows(open_models(bundle, Predictor.of(bundle), None), columns, rows)
+
+
+def _require_lightgbms(ctx: RunContext, version: str, columns: Sequence[str], rows: pl.DataFrame) -> None:
+    """Rows are spread over the table, whose order is the customers'."""
+    some = rows.select(columns).gather_every(max(1, rows.height // ASKED)).head(ASKED)
+    with versions.opened(ctx.objects, KeyFolder(ctx.settings.place.keys), version) as local:
+        bundle = open_bundle(local.folder, local.package.sha256)
+        asked = require_lightgbms_scores(bundle, Predictor.of(bundle), tuple(columns), some.rows())
+    log.info("score: %d models of %s score %d rows as LightGBM does", asked, version, some.height)
 
 
 def _fields(task: Task) -> list[str]:
