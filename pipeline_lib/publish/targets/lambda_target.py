@@ -21,6 +21,7 @@ import boto3
 from botocore.exceptions import BotoCoreError, ClientError, WaiterError
 
 from pipeline_lib.errors import ActivationFailed
+from pipeline_lib.forest import compiled
 from pipeline_lib.publish.targets.base import Target
 from pipeline_lib.registry.versions import LocalVersion
 
@@ -34,9 +35,11 @@ LIBRARY = Path(__file__).resolve().parent.parent.parent
 CODE = (
     "__init__.py", "business_time.py", "canonical.py", "errors.py", "keys.py", "objects.py", "records.py",
     "audit/__init__.py", "audit/catalogue.py", "audit/chain.py", "audit/line.py", "audit/log.py", "audit/merkle.py",
-    "audit/segment.py", "serve",
+    "audit/segment.py", "forest", "serve",
 )  # fmt: skip
-"""What the handler imports of the library; the shared libraries of LightGBM come as a layer."""
+"""What the handler imports of the library; the shared libraries of LightGBM, the fallback, come as a layer."""
+SUFFIXES = (".py", ".so")
+"""Of code; the kernel is the one shared object, and missing where this library was installed without a compiler."""
 EPOCH = (1980, 1, 1, 0, 0, 0)
 HEALTH = {
     "version": "2.0",
@@ -197,11 +200,15 @@ def _not_answering(answer: Mapping[str, Any], version: str) -> str | None:
 
 
 def bundle(copy: LocalVersion) -> bytes:
-    """The function's zip: the handler's code and the package, the same bytes for the same version and code."""
-    files: dict[str, Path] = {f"{PACKAGE_FOLDER}/{_name(p, copy.folder)}": p for p in _files(copy.folder)}
+    """The function's zip: the handler's code and the package, the same bytes for the same version and code.
+
+    A model goes in compiled; the text it was trained as stays in the registry, unless nothing else was registered.
+    """
+    packaged = {_name(path, copy.folder): path for path in _files(copy.folder)}
+    files = {f"{PACKAGE_FOLDER}/{name}": path for name, path in packaged.items() if compiled(name) not in packaged}
     for part in CODE:
         path = LIBRARY / part
-        sources = _files(path, ".py") if path.is_dir() else [path]
+        sources = [one for one in _files(path) if one.suffix in SUFFIXES] if path.is_dir() else [path]
         files |= {f"pipeline_lib/{_name(source, LIBRARY)}": source for source in sources if source.is_file()}
     data = io.BytesIO()
     with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
@@ -212,8 +219,8 @@ def bundle(copy: LocalVersion) -> bytes:
     return data.getvalue()
 
 
-def _files(folder: Path, suffix: str = "") -> list[Path]:
-    return sorted(path for path in folder.rglob(f"*{suffix}") if path.is_file() and "__pycache__" not in path.parts)
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
 
 
 def _name(path: Path, folder: Path) -> str:
