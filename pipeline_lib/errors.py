@@ -33,8 +33,10 @@ processes by pickling them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # a function's first answer does not wait for typing
+    from collections.abc import Sequence
+    from typing import Any
 
 MAX_PRINTED_FINDINGS = 20
 
