@@ -8,7 +8,7 @@ VENV    := .venv
 BIN     := $(VENV)/bin
 LOCAL   := $(BIN)/python scripts/local_airflow.py --dataset $(DATASET) --port $(PORT) $(if $(SOURCE),--source $(SOURCE))
 
-.PHONY: crash-matrix race gpu-check mutants run up approve reject backfill test test-fast lint format leaks tamper bench-features bench-gate fidelity bench-collaborative bench-teacher study realism clean help
+.PHONY: crash-matrix race gpu-check mutants run up approve reject backfill test test-fast lint format leaks tamper bench-features bench-gate bench-serving fidelity bench-collaborative bench-teacher study realism clean help
 
 help:  ## what you can say
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -65,6 +65,9 @@ bench-gate: install  ## seconds of a verdict, and how often its test errs and fi
 
 fidelity: install  ## how faithful the students of finished runs are, all criteria: STORES="var/synthetic/store ..."
 	@$(BIN)/python -m benchmarks.fidelity --runs $(or $(STORES),var/$(DATASET)/store)
+
+bench-serving: install  ## process start to first answer, warm answers, memory, size, parity, of the bank that serves; BENCH="--starts 5"
+	@$(BIN)/python -m benchmarks.serving --home var/$(DATASET) $(BENCH)
 
 bench-teacher: install  ## our networks beside other libraries' on Census-Income, SOURCE=<its folder>; hours; BENCH="--quick" for a look
 	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[all,bench]' && $(BIN)/python -m benchmarks.teacher $(SOURCE) $(BENCH)
