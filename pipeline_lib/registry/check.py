@@ -53,7 +53,14 @@ def require_consistent(settings: Settings) -> dict[str, Any]:
 
 
 def examine(settings: Settings) -> list[str]:
-    """Every disagreement, in words; empty when there is none."""
+    """Every disagreement, in words; empty when there is none.
+
+    A second look decides: pointer and record are read one after the other, and a force may land in between.
+    """
+    return _examined(settings) if _examined(settings) else []
+
+
+def _examined(settings: Settings) -> list[str]:
     objects, keys = open_objects(settings.place.root), KeyFolder(settings.place.keys)
     try:
         history = effective.read(settings)
@@ -64,10 +71,17 @@ def examine(settings: Settings) -> list[str]:
     except WRONG as error:
         found = [_said(error)]
     else:
-        found = [*_pointer(objects, keys, seen, history), *_documents(objects, seen, history)]
+        try:
+            found = [*_pointer(objects, keys, seen, history), *_documents(objects, seen, history)]
+        except WRONG as error:
+            found = [_said(error)]
     window = timedelta(minutes=settings.promotion.effect_window_minutes)
-    repeated = caches.compare(objects, history, window)
-    return [*found, *_objects(objects, history), *_quarantine(objects, history), *repeated]
+    try:
+        repeated = [*_objects(objects, history), *_quarantine(objects, history)]
+        repeated += caches.compare(objects, history, window)
+    except WRONG as error:
+        repeated = [_said(error)]
+    return [*found, *decisions.unreadable(objects), *repeated]
 
 
 def not_as_recorded(objects: Objects, seen: Seen, history: History) -> str | None:

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import hmac
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from pipeline_lib.canonical import canonical_bytes, digest
-from pipeline_lib.errors import ObjectExists, ObjectMissing, PromotionUnrecorded
+from pipeline_lib.errors import GateCannotJudge, ObjectExists, ObjectMissing, PromotionUnrecorded
 from pipeline_lib.keys import KeyFolder
 from pipeline_lib.objects import Objects
 from pipeline_lib.records import Decision, Receipt
 from pipeline_lib.registry import rows
+from pipeline_lib.registry.documents import corrupt, document
 from pipeline_lib.settings import Settings
 
 Outcome = Literal["voided", "failed", "expired", "superseded"]
@@ -142,13 +144,18 @@ def find(objects: Objects, decision_id: str) -> StoredDecision | None:
 
 def get(objects: Objects, decision_id: str) -> StoredDecision:
     """Raises ObjectMissing when there is no such decision."""
-    return _parsed(objects.get(_key(decision_id)))
+    return _parsed(_key(decision_id), objects.get(_key(decision_id)))
 
 
 def listed(objects: Objects) -> list[StoredDecision]:
-    """Every decision in the order it was recorded."""
-    found = [_parsed(objects.get(key)) for key in objects.list("registry/decisions")]
+    """Every decision that can be read, in the order it was recorded; ``unreadable`` names the others."""
+    found = [stored for stored in _all(objects) if isinstance(stored, StoredDecision)]
     return sorted(found, key=lambda stored: (stored.recorded_at, stored.decision.decision_id))
+
+
+def unreadable(objects: Objects) -> list[str]:
+    """What is wrong with objects that are no decision, in words. They stop nobody: the record has every verdict."""
+    return [str(wrong) for wrong in _all(objects) if isinstance(wrong, GateCannotJudge)]
 
 
 def open_changes(objects: Objects) -> list[StoredDecision]:
@@ -177,10 +184,9 @@ def close(objects: Objects, decision_id: str, outcome: Outcome, reason: str) -> 
 def closed(objects: Objects, decision_id: str) -> dict[str, str] | None:
     """``{outcome, reason}`` of a decision that will not take effect, else None."""
     try:
-        body: dict[str, str] = json.loads(objects.get(_closed_key(decision_id)))
+        return document(_closed_key(decision_id), objects.get(_closed_key(decision_id)))
     except ObjectMissing:
         return None
-    return body
 
 
 def require_open(objects: Objects, decision_id: str) -> None:
@@ -208,15 +214,25 @@ def remember(objects: Objects, judged: Judged, verdict: dict[str, Any]) -> dict[
 def recall(objects: Objects, judged: Judged) -> dict[str, Any] | None:
     """What ``remember`` kept."""
     try:
-        kept: dict[str, Any] = json.loads(objects.get(judged.key))
+        return document(judged.key, objects.get(judged.key))
     except ObjectMissing:
         return None
-    return kept
 
 
-def _parsed(data: bytes) -> StoredDecision:
-    body = json.loads(data)
-    return StoredDecision(Decision(**body["decision"]), Receipt(**body["receipt"]), body["recorded_at"])
+def _all(objects: Objects) -> Iterator[StoredDecision | GateCannotJudge]:
+    for key in objects.list("registry/decisions"):
+        try:
+            yield _parsed(key, objects.get(key))
+        except GateCannotJudge as wrong:
+            yield wrong
+
+
+def _parsed(key: str, data: bytes) -> StoredDecision:
+    body = document(key, data)
+    try:
+        return StoredDecision(Decision(**body["decision"]), Receipt(**body["receipt"]), body["recorded_at"])
+    except (KeyError, TypeError) as error:
+        raise corrupt(key, f"a document that is no decision ({error})") from error
 
 
 def _ids(objects: Objects, folder: str) -> list[str]:

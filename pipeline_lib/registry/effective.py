@@ -70,7 +70,7 @@ class History:
 
         A version that was taken back has served for nobody: the one before it served on.
         """
-        held = [e for e in self.effects if e.stored.decision.decision_id not in self.failed]
+        held = self.effects
         starts = [e for i, e in enumerate(held) if i == 0 or held[i - 1].version != e.version]
         moments = [datetime.fromisoformat(e.at) for e in starts]
         spans = zip(starts, moments, [*moments[1:], now], strict=True)
@@ -101,7 +101,9 @@ def read(settings: Settings) -> History:
     done = [_effect(verdicts, row) for row in swaps if row.payload["phase"] == "done"]
     failed = [_about(row) for row in swaps if row.payload["phase"] == "failed"]
     first = {effect.stored.decision.decision_id: effect for effect in reversed(done)}  # resumed under other code
-    effects = sorted(first.values(), key=lambda effect: (effect.generation or 0, effect.at))
+    # One that the reconciler completed and whose version then did not answer was taken back: it serves nobody.
+    lasting = (effect for decision_id, effect in first.items() if decision_id not in failed)
+    effects = sorted(lasting, key=lambda effect: (effect.generation or 0, effect.at))
     highest = _highest(verdicts, operations, done, failed)
     said = {(str(row.header["event"]), _about(row)): row for row in reversed(operations)}
     return History(verdicts, tuple(effects), highest, tuple(failed), _marks(operations), said)

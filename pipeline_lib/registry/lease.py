@@ -9,16 +9,21 @@ Source: promotion.md section 12.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from pipeline_lib.business_time import utc_now
 from pipeline_lib.canonical import canonical_bytes
 from pipeline_lib.errors import LockBusy, ObjectMissing, SwapLost
 from pipeline_lib.objects import Objects
 
+log = logging.getLogger(__name__)
+
 KEY = "registry/lock/promotion.json"
+LONGEST = timedelta(hours=1)
+"""No lease is written for longer (``lock_ttl_s`` is minutes): one that ends later was not written here."""
 
 
 class Lease:
@@ -54,9 +59,9 @@ class Lease:
             data, tag = self._objects.get_tagged(KEY)
         except ObjectMissing:
             return None
-        found = json.loads(data)
-        if found["holder"] not in (None, self._holder) and now < datetime.fromisoformat(found["expires_at"]):
-            raise LockBusy(f"{KEY}: held by {found['holder']} until {found['expires_at']}, wanted by {self._holder}")
+        holder, expires = _read(data)
+        if holder not in (None, self._holder) and now < expires < now + LONGEST:
+            raise LockBusy(f"{KEY}: held by {holder} until {expires.isoformat()}, wanted by {self._holder}")
         return tag
 
     def _write(self, tag: str | None, holder: str | None, expires: datetime) -> None:
@@ -64,6 +69,16 @@ class Lease:
             self._objects.swap(KEY, canonical_bytes({"holder": holder, "expires_at": expires.isoformat()}), tag)
         except SwapLost as lost:
             raise LockBusy(f"{KEY}: taken by another while {self._holder} asked") from lost
+
+
+def _read(data: bytes) -> tuple[str | None, datetime]:
+    """Holder and end; a lock that cannot be read is held by nobody, since nothing is correct because of it."""
+    try:
+        found = json.loads(data)
+        return found["holder"], datetime.fromisoformat(found["expires_at"])
+    except (ValueError, KeyError, TypeError) as error:
+        log.error("%s cannot be read, it is taken as free: %s", KEY, error)
+        return None, datetime.min.replace(tzinfo=UTC)
 
 
 @contextmanager

@@ -242,7 +242,8 @@ def _past(generation: int) -> str:
 
 def newest_past(objects: Objects) -> int:
     """The highest generation of which a copy is kept; 0 when there is none."""
-    return max((int(key.rsplit("/", 1)[1].removesuffix(".json")) for key in objects.list(PAST)), default=0)
+    names = (key.rsplit("/", 1)[1].removesuffix(".json") for key in objects.list(PAST))
+    return max((int(name) for name in names if name.isdigit()), default=0)
 
 
 def _history(objects: Objects, pending: Collection[str]) -> str | None:

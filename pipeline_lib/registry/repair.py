@@ -32,8 +32,9 @@ def repair_pointer(settings: Settings, operator: str, reason: str, now: datetime
         AuditError: the record does not verify; it is no ground to build on.
         SwapLost: somebody wrote the pointer in between.
     """
-    objects, keys = open_objects(settings.place.root), KeyFolder(settings.place.keys)
+    objects = open_objects(settings.place.root)
     operator, reason = persons.named(operator, reason, settings.promotion.force)
+    keys, tag = KeyFolder(settings.place.keys), _tag(objects)  # before the record: a force in between loses us the swap
     history = effective.read(settings)
     wrong = _wrong(settings, objects, keys, history)
     if history.newest:
@@ -52,7 +53,7 @@ def repair_pointer(settings: Settings, operator: str, reason: str, now: datetime
         severity="critical",
         details={"pointer": named, "found": wrong},
     )
-    pointer_now = pointer.rebuild(settings, objects, receipt, _tag(objects), now or utc_now())
+    pointer_now = pointer.rebuild(settings, objects, receipt, tag, now or utc_now())
     conclude(settings, pointer_now)
     return pointer_now
 

@@ -5,14 +5,15 @@ The pointer is the truth about what serves; a document that disagrees is repaire
 
 from __future__ import annotations
 
-import json
+import logging
 from datetime import datetime
 from typing import Any
 
 from pipeline_lib.business_time import utc_now
 from pipeline_lib.canonical import canonical_bytes
-from pipeline_lib.errors import ObjectMissing, RequestRefused
+from pipeline_lib.errors import GateCannotJudge, ObjectMissing, RequestRefused
 from pipeline_lib.objects import Objects
+from pipeline_lib.registry.documents import document
 
 ALLOWED: dict[str, tuple[str, ...]] = {
     "registered": ("rejected", "pending_approval", "champion", "quarantined"),
@@ -26,6 +27,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "quarantined": ("registered",),
 }
 """State -> states that may follow. Source: promotion.md section 2."""
+
+log = logging.getLogger(__name__)
 
 StateDoc = dict[str, Any]
 
@@ -101,9 +104,13 @@ def settle(
         the versions that were repaired.
     """
     repaired = []
-    for version in listed(objects):
-        state = read(objects, version)["state"]
-        if state == "champion" and version != champion:
+    for version in (v for v in listed(objects) if v != champion):
+        try:
+            state = read(objects, version)["state"]
+        except GateCannotJudge as unreadable:  # somebody else's broken document stops no release; the check names it
+            log.error("%s", unreadable)
+            continue
+        if state == "champion":
             move(objects, version, "retired", by, decision_id, at)
             repaired.append(version)
     if champion is not None and (document := read(objects, champion))["state"] != "champion":
@@ -138,8 +145,7 @@ def _read(objects: Objects, version: str) -> tuple[StateDoc, str]:
         data, tag = objects.get_tagged(_key(version))
     except ObjectMissing:
         raise ObjectMissing(f"{objects.url}: no version named {version} is registered") from None
-    document: StateDoc = json.loads(data)
-    return document, tag
+    return document(_key(version), data), tag
 
 
 def _key(version: str) -> str:

@@ -7,6 +7,8 @@ repeated publish makes no second one.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import io
 import json
 import logging
@@ -69,9 +71,12 @@ class LambdaTarget(Target):
         with self._translated("publish"):
             if known := self._published(label):
                 return known
-            self._upload(bundle(copy))
+            data = bundle(copy)
+            self._upload(data)
             self._configure(copy.package.sha256)
-            answer = self._client.publish_version(FunctionName=self._function, Description=label)
+            answer = self._client.publish_version(
+                FunctionName=self._function, Description=label, **self._as_sent(data, copy.package.sha256)
+            )
         log.info("%s: version %s is %s", self.name, answer["Version"], label)
         return str(answer["Version"])
 
@@ -146,6 +151,20 @@ class LambdaTarget(Target):
         self._client.update_function_configuration(FunctionName=self._function, Environment={"Variables": variables})
         self._client.get_waiter("function_updated_v2").wait(FunctionName=self._function)
 
+    def _as_sent(self, data: bytes, manifest_sha256: str) -> dict[str, str]:
+        """What pins ``publish_version`` to the code and the hash that were just sent.
+
+        Raises:
+            ActivationFailed: another release wrote the function in between.
+        """
+        found = self._client.get_function_configuration(FunctionName=self._function)
+        sent = base64.b64encode(hashlib.sha256(data).digest()).decode()
+        if (found["CodeSha256"], _manifest_of(found)) != (sent, manifest_sha256):
+            raise ActivationFailed(f"{self.name}: another release wrote the function meanwhile; release again")
+        # AWS gives every state of a function a revision and refuses to publish any other; a stand-in may give none.
+        pinned = {"RevisionId": found["RevisionId"]} if "RevisionId" in found else {}
+        return {"CodeSha256": sent, **pinned}
+
     def _exists(self) -> bool:
         try:
             self._client.get_function_configuration(FunctionName=self._function)
@@ -197,6 +216,12 @@ def _not_answering(answer: Mapping[str, Any], version: str) -> str | None:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         return f"no answer of the handler's ({type(error).__name__})"
     return None if (status, found) == (200, version) else f"{status} from {found}"
+
+
+def _manifest_of(configuration: Mapping[str, Any]) -> str | None:
+    """Hash of the package that a function's or a version's environment names."""
+    hashed: str | None = configuration.get("Environment", {}).get("Variables", {}).get("SERVE_MANIFEST_SHA256")
+    return hashed
 
 
 def bundle(copy: LocalVersion) -> bytes:
