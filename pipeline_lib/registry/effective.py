@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from pipeline_lib.audit import evidence, segment, session
@@ -73,8 +74,8 @@ class History:
         held = self.effects
         starts = [e for i, e in enumerate(held) if i == 0 or held[i - 1].version != e.version]
         moments = [datetime.fromisoformat(e.at) for e in starts]
-        spans = zip(starts, moments, [*moments[1:], now], strict=True)
-        return [(start, end) for effect, start, end in spans if effect.version == version]
+        spans = zip(starts, pairwise([*moments, now]), strict=True)
+        return [span for effect, span in spans if effect.version == version]
 
     @property
     def newest(self) -> Effect | None:

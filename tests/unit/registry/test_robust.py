@@ -12,9 +12,10 @@ import pytest
 
 from pipeline_lib.business_time import utc_now
 from pipeline_lib.errors import GateCannotJudge, LockBusy, RequestRefused, SwapLost
+from pipeline_lib.gate import standing
 from pipeline_lib.publish import release as releases
 from pipeline_lib.registry import check, decisions, effective, lease, pointer, repair, rows
-from tests.unit.gate.promotion_world import World
+from tests.unit.gate.promotion_world import Tweaks, World
 
 REASON = "pointer file found empty after the disk was full"
 BROKEN = {
@@ -48,6 +49,13 @@ def test_a_lease_that_ends_in_a_lifetime_was_not_written_here(world: World) -> N
         {"holder": "other", "expires_at": (utc_now() + timedelta(seconds=100)).isoformat()}).encode())  # fmt: skip
     with pytest.raises(LockBusy, match="held by other"), lease.held(objects, "me", 120):
         pass
+
+
+def test_before_the_first_release_nobody_has_served(world: World, tmp_path: Path) -> None:
+    version = str(world.package(Tweaks(), tmp_path).facts["version"])
+    assert effective.read(world.settings).reigns(version, utc_now()) == []
+    shown = standing.standing(world.settings)
+    assert [one["version"] for one in shown["versions"]] == [version]
 
 
 def during(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:
