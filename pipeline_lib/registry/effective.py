@@ -138,9 +138,8 @@ def _highest(
     """The highest generation a row names or implies: each effect is one swap, each failure a swap and its way back."""
     named = [_details(row).get("generation") or 0 for row in operations]
     judged = [stored.decision.champion_generation for stored in verdicts.values()]
-    return max(
-        [0, len({effect.stored.decision.decision_id for effect in done}) + 2 * len(set(failed)), *named, *judged]
-    )
+    lasting = {effect.stored.decision.decision_id for effect in done} - set(failed)  # done, then failed: its swap once
+    return max([0, len(lasting) + 2 * len(set(failed)), *named, *judged])
 
 
 def _marks(operations: list[StoredRow]) -> dict[str, str | None]:

@@ -75,7 +75,7 @@ def _read(data: bytes) -> tuple[str | None, datetime]:
     """Holder and end; a lock that cannot be read is held by nobody, since nothing is correct because of it."""
     try:
         found = json.loads(data)
-        return found["holder"], datetime.fromisoformat(found["expires_at"])
+        return found["holder"], datetime.fromisoformat(found["expires_at"]).astimezone(UTC)
     except (ValueError, KeyError, TypeError) as error:
         log.error("%s cannot be read, it is taken as free: %s", KEY, error)
         return None, datetime.min.replace(tzinfo=UTC)

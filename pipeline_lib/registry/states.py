@@ -13,7 +13,7 @@ from pipeline_lib.business_time import utc_now
 from pipeline_lib.canonical import canonical_bytes
 from pipeline_lib.errors import GateCannotJudge, ObjectMissing, RequestRefused
 from pipeline_lib.objects import Objects
-from pipeline_lib.registry.documents import document
+from pipeline_lib.registry.documents import corrupt, document
 
 ALLOWED: dict[str, tuple[str, ...]] = {
     "registered": ("rejected", "pending_approval", "champion", "quarantined"),
@@ -145,7 +145,10 @@ def _read(objects: Objects, version: str) -> tuple[StateDoc, str]:
         data, tag = objects.get_tagged(_key(version))
     except ObjectMissing:
         raise ObjectMissing(f"{objects.url}: no version named {version} is registered") from None
-    return document(_key(version), data), tag
+    found = document(_key(version), data)
+    if missing := sorted({"state", "history", "registered_at"} - found.keys()):
+        raise corrupt(_key(version), f"a document without {', '.join(missing)}")
+    return found, tag
 
 
 def _key(version: str) -> str:

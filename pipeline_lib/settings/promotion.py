@@ -99,7 +99,10 @@ class Promotion(Section):
     lock_ttl_s: int = Field(ge=10)
     """Life of the promotion lock unless its holder renews it [s]. Source: promotion.md 12."""
     keep_published: int = Field(ge=2)
-    """Former champions that stay published, so that going back is a shift of the alias. Source: promotion.md 2."""
+    """Last champions that stay published, the one that serves included, so that going back is a shift of the alias.
+
+    Source: promotion.md 2.
+    """
     orphan_hours: int = Field(ge=1)
     """Age at which something published that nothing refers to is withdrawn [h]. Source: promotion.md 12."""
     hook_timeout_s: float = Field(gt=0)

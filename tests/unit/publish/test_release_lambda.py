@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import io
 import json
 import subprocess
@@ -126,6 +128,35 @@ def test_a_version_whose_function_does_not_answer_is_taken_back(
     assert (target.serving(), world.seen.version) == (first, first)
     target.check(first)
     assert "failed" in [row.payload["phase"] for row in world.rows("manifest_swap")]
+
+
+def test_two_publishes_at_once_never_label_one_with_the_code_of_the_other(
+    world: World, tmp_path: Path, target: LambdaTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = released(world, tmp_path, target, Tweaks())
+    world.next_week()
+    made = [str(world.package(Tweaks(seed=seed), tmp_path).facts["version"]) for seed in (2, 3)]
+    other, configure = LambdaTarget(FUNCTION, ask=running), target._configure
+    with (
+        versions.opened(world.ctx.objects, world.keys, made[0]) as mine,
+        versions.opened(world.ctx.objects, world.keys, made[1]) as theirs,
+    ):
+
+        def overtaken(sha256: str) -> None:
+            configure(sha256)
+            other.publish(theirs)
+
+        monkeypatch.setattr(target, "_configure", overtaken)
+        with pytest.raises(ActivationFailed, match="another release wrote the function meanwhile"):
+            target.publish(mine)
+        monkeypatch.setattr(target, "_configure", configure)
+        target.publish(mine)
+        sent = {made[0]: bundle(mine), made[1]: bundle(theirs)}
+    listed = boto3.client("lambda").list_versions_by_function(FunctionName=FUNCTION)["Versions"]
+    found = {item["Description"].split(" ")[0]: item["CodeSha256"] for item in listed if item["Version"] != "$LATEST"}
+    assert found.keys() == {first, *made}
+    hashed = {version: base64.b64encode(hashlib.sha256(data).digest()).decode() for version, data in sent.items()}
+    assert {version: found[version] for version in made} == hashed
 
 
 def test_a_target_that_is_opened_asks_the_real_function(aws: str) -> None:

@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from pipeline_lib.business_time import utc_now
-from pipeline_lib.errors import GateCannotJudge, LockBusy, RequestRefused, SwapLost
+from pipeline_lib.errors import ActivationFailed, GateCannotJudge, LockBusy, RequestRefused, SwapLost
 from pipeline_lib.gate import standing
+from pipeline_lib.publish import oversight
 from pipeline_lib.publish import release as releases
+from pipeline_lib.publish.targets.local_target import LocalTarget
 from pipeline_lib.registry import check, decisions, effective, lease, pointer, repair, rows
 from tests.unit.gate.promotion_world import Tweaks, World
 
@@ -22,6 +24,7 @@ BROKEN = {
     "a stray file among the pointer's copies": ("registry/pointer/past/readme.json", b"hello", None),
     "half a decision": ("registry/decisions/abc.json", b'{"decision": {', "registry/decisions/abc.json"),
     "a list for a decision": ("registry/decisions/abc.json", b"[1]", "found a JSON list"),
+    "a state without its fields": ("registry/state/v20260101-00000000.json", b"{}", "without history"),
     "half a state": ("registry/state/v20260101-00000000.json", b"{", "registry/state/v20260101-00000000.json"),
 }
 
@@ -41,7 +44,7 @@ def test_an_unreadable_file_is_a_finding_and_stops_no_force(world: World, tmp_pa
 
 def test_a_lease_that_ends_in_a_lifetime_was_not_written_here(world: World) -> None:
     objects = world.ctx.objects
-    for expires in ("2099-01-01T00:00:00+00:00", "soon"):
+    for expires in ("2099-01-01T00:00:00+00:00", "2099-01-01T00:00:00", "soon"):
         objects.put(lease.KEY, json.dumps({"holder": "nobody", "expires_at": expires}).encode())
         with lease.held(objects, "me", 120):
             pass
@@ -109,3 +112,28 @@ def test_what_was_done_and_then_did_not_answer_serves_nobody(world: World, tmp_p
     assert (history.newest.version, history.took_effect(decision_id)) == (first, False)
     assert decisions.find(world.ctx.objects, decision_id) is not None
     assert pointer.newest_past(world.ctx.objects) >= 1
+
+
+def test_a_force_that_fails_after_the_reconciler_completed_it_leaves_a_sound_registry(
+    world: World, tmp_path: Path
+) -> None:
+    """Done and failed are rows of one swap and its way back: the record knows no generation that was never made."""
+
+    class Slow(LocalTarget):
+        looks = 0
+
+        def check(self, version: str) -> None:
+            self.looks += 1
+            if self.looks == 1:
+                releases.reconcile(world.settings)
+                raise ActivationFailed("one probe timed out")
+            super().check(version)
+
+    first = world.bootstrap(tmp_path)
+    second = world.promote(tmp_path)
+    world.served_since(first, 30)
+    with pytest.raises(ActivationFailed, match="timed out"):
+        releases.release(world.settings, *world.force(first), target=Slow(world.target.folder))
+    assert {row.payload["phase"] for row in world.rows("manifest_swap")} == {"intent", "done", "failed"}
+    assert effective.read(world.settings).generation == world.seen.generation
+    assert (world.target.serving(), oversight.verify_champion(world.settings)["champion"]) == (second, second)
