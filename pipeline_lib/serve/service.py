@@ -51,9 +51,21 @@ class Service:
         Raises:
             Refused: the documented error answers.
         """
-        started = time.perf_counter()
         request = parse(body, tuple(self.policy.models.tasks), as_of_allowed=self.as_of_allowed)
-        subject = subject_ref(self.pepper, request.customer_id)
+        return self.answer(request, subject_ref(self.pepper, request.customer_id), request_id, body)
+
+    def answer(
+        self, request: Request, subject: str, request_id: str, body: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """The 200 answer about a pseudonym: what a request and the nightly batch have in common.
+
+        Args:
+            body: as it came, to know an idempotency key's first use from another one; the batch has none.
+
+        Raises:
+            Refused: the documented error answers.
+        """
+        started = time.perf_counter()
         known = self._read_opt_out(subject)
         stored = self._stored(request, body, known)
         if stored is not None:
@@ -137,7 +149,7 @@ class Service:
     def _hour(self) -> int:
         return self.now().astimezone(SEOUL).hour
 
-    def _stored(self, request: Request, body: Mapping[str, Any], known: Known) -> dict[str, Any] | None:
+    def _stored(self, request: Request, body: Mapping[str, Any] | None, known: Known) -> dict[str, Any] | None:
         """The answer stored under the same key; an opt-out since then makes it void."""
         if request.idempotency_key is None:
             return None
@@ -154,7 +166,9 @@ class Service:
         stored: dict[str, Any] = json.loads(found[1])
         return None if known.opted_out and stored["status"] != "opted_out_rules" else stored
 
-    def _store(self, request: Request, body: Mapping[str, Any], known: Known, response: Mapping[str, Any]) -> None:
+    def _store(
+        self, request: Request, body: Mapping[str, Any] | None, known: Known, response: Mapping[str, Any]
+    ) -> None:
         if request.idempotency_key is None or response["receipt"] is None:
             return
         text = json.dumps(response, ensure_ascii=False)
@@ -164,5 +178,5 @@ class Service:
             log.error("idempotency store not written: %s", error)
 
 
-def _request_digest(body: Mapping[str, Any]) -> str:
+def _request_digest(body: Mapping[str, Any] | None) -> str:
     return digest(json.loads(json.dumps(body), parse_float=str))
