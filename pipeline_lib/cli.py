@@ -39,6 +39,9 @@ STAGES = {
     "counterfactual": "monitor.counterfactual.stage:compare",
     "gate": "gate.decide:decide",
     "publish": "publish.release:publish",
+    "everyone_plan": "serve.everyone:plan",
+    "everyone_part": "serve.everyone:score_range",
+    "everyone": "serve.everyone:close",
 }
 """Stage -> where it is, imported only when asked for."""
 

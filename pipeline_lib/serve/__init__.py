@@ -9,5 +9,5 @@
     record.py      the four audit entries              batch.py      the same answers for the gate's rows
 
 Standard library and ``lib_lightgbm.so`` only: no torch, airflow, numpy, lightgbm package or cryptography.
-``batch.py`` runs in a DAG task and reads Parquet; nothing here imports it.
+``batch.py``, ``everyone.py`` and ``replay.py`` run in DAG tasks and use Polars; nothing here imports them.
 """

@@ -14,6 +14,8 @@ class Schedules(Section):
     """Cron of the weekly promotion run."""
     nightly_oversight: str
     """Cron of the nightly oversight run."""
+    nightly_scoring: str
+    """Cron of everybody's answers, for branches that cannot call the function."""
     quarterly_compliance: str
     """Cron of the quarterly reports; the reported quarter is the one before the run's date."""
     signoff_hours: int = Field(ge=1, le=120)

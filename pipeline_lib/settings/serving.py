@@ -224,6 +224,19 @@ class Rights(Section):
     explanation_path: str
 
 
+class Batch(Section):
+    """Everybody's answers at once, where branches cannot call the function."""
+
+    channel: Literal["branch", "web"]
+    """What the stored answers are for; outbound contact is never decided in advance."""
+    locale: Literal["ko", "en"]
+    """Language of the reasons."""
+    range_customers: int = Field(ge=1)
+    """Customers of one range: one task of the DAG, retried alone."""
+    segment_answers: int = Field(ge=1, le=250)
+    """Answers that share a durable segment of the record; four entries each, at most 1,000 together."""
+
+
 class Serving(Section):
     k: int = Field(ge=1, le=5)
     """Items in an answer."""
@@ -249,3 +262,4 @@ class Serving(Section):
     review: Review
     exploration: Exploration
     rights: Rights
+    batch: Batch

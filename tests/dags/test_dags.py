@@ -11,7 +11,7 @@ import local_airflow
 
 pytestmark = pytest.mark.filterwarnings("default")
 REPO = Path(__file__).resolve().parent.parent.parent
-DAGS = ["force_promote", "nightly_oversight", "quarterly_compliance", "weekly_promotion"]
+DAGS = ["force_promote", "nightly_oversight", "nightly_scoring", "quarterly_compliance", "weekly_promotion"]
 HEAVY = ["torch", "lightgbm", "duckdb", "polars", "lancedb", "great_expectations", "boto3"]
 
 
