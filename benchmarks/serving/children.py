@@ -12,13 +12,9 @@ VARIANT, FOLDER, WARM = sys.argv[1], sys.argv[2], int(sys.argv[3])
 
 
 def rows(name):
-    """Rows [n, features] of one model as float32, row-major, and n."""
-    from array import array
-
+    """Rows [n, features] of one model as float32, row-major."""
     with open(f"{FOLDER}/rows/{name}.f32", "rb") as file:
-        values = array("f")
-        values.frombytes(file.read())
-    return values
+        return memoryview(file.read()).cast("f")
 
 
 def names():
@@ -27,8 +23,6 @@ def names():
 
 
 def ours():
-    from array import array
-
     from pipeline_lib.serve.bundle import open_bundle
     from pipeline_lib.serve.predictor import RULES, Predictor
 
@@ -44,7 +38,7 @@ def ours():
     ]
 
     def answer(i):
-        values = array("f", wide[i * width : (i + 1) * width])
+        values = wide[i * width : (i + 1) * width]
         for student in students:
             predictor.predict(student, student.row(values, columns)[0])
 

@@ -11,11 +11,11 @@ read, not mapped: a mapped file that is cut short later would kill the process, 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 
 from pipeline_lib.errors import ManifestMismatch
 from pipeline_lib.forest import compiled
+from pipeline_lib.serve.quick_json import loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -88,10 +88,10 @@ def open_policy(folder: Path, manifest_sha256: str) -> Bundle:
         raise ManifestMismatch(
             f"{folder}: expected manifest {manifest_sha256}, found {found}", changed=["manifest.json"]
         )
-    manifest = json.loads(data)
+    manifest = loads(data)
     digests = _digests(manifest)
     names = [path for path in digests if path.startswith("policy/")]
-    policy = {_stem(n): json.loads(_verified(folder, n, digests[n])) for n in names}
+    policy = {_stem(n): loads(_verified(folder, n, digests[n])) for n in names}
     return Bundle(folder, found, manifest, policy)
 
 

@@ -9,18 +9,17 @@ or typing at run time, which together cost more than loading thirteen models (do
 
 from __future__ import annotations
 
-import json
 from math import isfinite
 
 from pipeline_lib.errors import ContractError, ManifestMismatch, PipelineError
 from pipeline_lib.forest import SUFFIX, layout
 from pipeline_lib.serve import calibrate
 from pipeline_lib.serve.engine import open_engine
+from pipeline_lib.serve.quick_json import loads
 from pipeline_lib.serve.transform import Inputs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from array import array
     from collections.abc import Mapping, Sequence
     from typing import Any
 
@@ -83,7 +82,7 @@ class Student:
         self._objective = forest.objective, forest.parameter
         self._inputs = Inputs(self.features, inputs["gain"], inputs["knows_missing"])
 
-    def row(self, values: Sequence[float], columns: tuple[str, ...]) -> tuple[array[float], float]:
+    def row(self, values: Sequence[float], columns: tuple[str, ...]) -> tuple[Sequence[float], float]:
         """The model's row from a stored row, and the share of its gain on inputs that are not usable [0..1]."""
         return self._inputs.row(values, columns)
 
@@ -143,9 +142,9 @@ class Predictor:
         return student.predict(row, self._ranges[student.task])
 
     def _load(self, task: str, layer: int) -> Student:
-        facts = json.loads(self._bundle.read(f"students/{task}/student.json"))
+        facts = loads(self._bundle.read(f"students/{task}/student.json"))
         name = model_name(facts["route"], layer)
-        inputs = json.loads(self._bundle.read(f"students/{task}/inputs.json"))[name]
+        inputs = loads(self._bundle.read(f"students/{task}/inputs.json"))[name]
         kind, own = str(self._tasks[task]["type"]), facts["direct"] if name == "direct" else facts
         return Student(self._engine, task, kind, own, inputs, self._forest(task, name))
 

@@ -95,7 +95,8 @@ def operator_ref(pepper: bytes, operator_id: str) -> str:
 
 
 def _access(at: Context, request: Request, customer: Customer | None) -> dict[str, Any]:
-    fields = ["contact", "optout", "suitability"] + (sorted(customer.row.columns) if customer else [])
+    # Hundreds of names in every row would be most of the record; the package of this schema lists them.
+    fields = ["contact", "optout", "suitability"] + ([f"feature_row:{customer.row.schema_hash}"] if customer else [])
     return {
         "operator_ref": at.operator,
         "operator_kind": "human" if at.operator else "service",

@@ -5,7 +5,6 @@ Source: serving.md 6.1. Zero is a value; what is not there is NaN, in training a
 
 from __future__ import annotations
 
-from array import array
 from math import isfinite, isnan, nan
 from operator import itemgetter
 
@@ -29,11 +28,15 @@ class Inputs:
         self._where: tuple[int, ...] = (-1,) * len(self._features)
         self._pick: Callable[[Sequence[float]], tuple[Any, ...]] | None = None
 
-    def row(self, values: Sequence[float], columns: tuple[str, ...]) -> tuple[array[float], float]:
-        """(the model's row [features] as float32, the share of its gain on inputs that are not usable [0..1])."""
+    def row(self, values: Sequence[float], columns: tuple[str, ...]) -> tuple[Sequence[float], float]:
+        """(the model's row [features], the share of its gain on inputs that are not usable [0..1]).
+
+        Args:
+            values: float32 numbers, as rows are stored.
+        """
         if columns is not self._columns:
             self._bind(columns)
-        row = array("f", self._pick(values) if self._pick else vector(values, self._where))
+        row = self._pick(values) if self._pick else vector(values, self._where)
         if isfinite(sum(row)):  # then every value is finite, and the row carries every column
             return row, 0.0
         return row, anomaly_share(row, self._where, self._gains, self._knows_missing)

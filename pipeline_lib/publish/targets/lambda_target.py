@@ -12,6 +12,10 @@ import hashlib
 import io
 import json
 import logging
+import os
+import subprocess
+import sys
+import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -231,17 +235,37 @@ def bundle(copy: LocalVersion) -> bytes:
     """
     packaged = {_name(path, copy.folder): path for path in _files(copy.folder)}
     files = {f"{PACKAGE_FOLDER}/{name}": path for name, path in packaged.items() if compiled(name) not in packaged}
-    for part in CODE:
-        path = LIBRARY / part
-        sources = [one for one in _files(path) if one.suffix in SUFFIXES] if path.is_dir() else [path]
-        files |= {f"pipeline_lib/{_name(source, LIBRARY)}": source for source in sources if source.is_file()}
     data = io.BytesIO()
-    with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
+    with tempfile.TemporaryDirectory() as scratch, zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
+        files |= _code(Path(scratch))
         for name in sorted(files):
             entry = zipfile.ZipInfo(name, EPOCH)
             entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
             archive.writestr(entry, files[name].read_bytes())
     return data.getvalue()
+
+
+def _code(folder: Path) -> dict[str, Path]:
+    """Name in the zip -> file: the handler's sources, and their bytecode, which the function has no place to keep."""
+    for part in CODE:
+        path = LIBRARY / part
+        for source in [one for one in _files(path) if one.suffix in SUFFIXES] if path.is_dir() else [path]:
+            copied = folder / "pipeline_lib" / _name(source, LIBRARY)
+            copied.parent.mkdir(parents=True, exist_ok=True)
+            copied.write_bytes(source.read_bytes())
+    if RUNTIME == f"python{sys.version_info.major}.{sys.version_info.minor}":
+        _compile(folder)
+    return {_name(path, folder): path for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def _compile(folder: Path) -> None:
+    """Bytecode that is not compared with its source: both are under the zip's hash. One seed, so one set of bytes."""
+    command = ["-m", "compileall", "-q", "-s", str(folder), "-p", "/var/task", "--invalidation-mode", "unchecked-hash"]
+    environment = {**os.environ, "PYTHONHASHSEED": "0"}
+    try:
+        subprocess.run([sys.executable, *command, str(folder)], env=environment, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise ActivationFailed(f"the function's code cannot be compiled: {error}") from error
 
 
 def _files(folder: Path) -> list[Path]:
