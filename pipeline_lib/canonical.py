@@ -12,9 +12,11 @@ import json
 import unicodedata
 from collections.abc import Mapping
 from decimal import ROUND_HALF_EVEN, Decimal
+from functools import lru_cache
 from typing import Any
 
 _MAX_INT = 2**53 - 1
+_ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def canonical_bytes(value: Any) -> bytes:
@@ -24,8 +26,7 @@ def canonical_bytes(value: Any) -> bytes:
         TypeError: a float or any other type; a key that is not a string.
         ValueError: an integer beyond +-(2**53 - 1), a lone surrogate or U+0000.
     """
-    text = json.dumps(_checked(value), ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return text.encode("utf-8")
+    return _ENCODER.encode(_checked(value)).encode("utf-8")
 
 
 def digest(value: Any) -> str:
@@ -40,8 +41,13 @@ def decimal_text(value: float | int | Decimal | None, scale: int = 9) -> str | N
     exact = Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
     if not exact.is_finite():
         raise ValueError(f"a record holds finite numbers only, found {value!r}")
-    rounded = exact.quantize(Decimal(1).scaleb(-scale), rounding=ROUND_HALF_EVEN)
+    rounded = exact.quantize(_unit(scale), rounding=ROUND_HALF_EVEN)
     return f"{abs(rounded) if rounded.is_zero() else rounded:f}"
+
+
+@lru_cache
+def _unit(scale: int) -> Decimal:
+    return Decimal(1).scaleb(-scale)
 
 
 def with_decimals(value: Any, scale: int = 9) -> Any:
@@ -56,23 +62,36 @@ def with_decimals(value: Any, scale: int = 9) -> Any:
 
 
 def _checked(value: Any) -> Any:
-    if value is None or isinstance(value, bool):
+    """The value with its texts in NFC. Exact types come first: each answer of the function is four of these."""
+    kind = type(value)
+    if kind is str:
+        return value if value.isascii() and "\x00" not in value else _text(value)
+    if value is None or kind is bool:
         return value
+    if kind is dict:
+        return {_key(key): _checked(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_checked(item) for item in value]
     if isinstance(value, int):
         if abs(value) > _MAX_INT:
             raise ValueError(f"integer {value} does not survive JSON readers; store it as a string")
         return value
     if isinstance(value, str):
-        text = unicodedata.normalize("NFC", value)
-        if "\x00" in text:
-            raise ValueError("U+0000 is not allowed in a record")
-        text.encode("utf-8")  # a lone surrogate raises UnicodeEncodeError, a ValueError
-        return text
+        return _text(value)
     if isinstance(value, Mapping):
-        for key in value:
-            if not isinstance(key, str):
-                raise TypeError(f"keys are strings, found {key!r}")
-        return {unicodedata.normalize("NFC", key): _checked(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_checked(item) for item in value]
-    raise TypeError(f"{type(value).__name__} has no canonical form: {value!r}")
+        return _checked(dict(value))
+    raise TypeError(f"{kind.__name__} has no canonical form: {value!r}")
+
+
+def _key(key: Any) -> str:
+    if not isinstance(key, str):
+        raise TypeError(f"keys are strings, found {key!r}")
+    return key if key.isascii() else unicodedata.normalize("NFC", key)
+
+
+def _text(value: str) -> str:
+    text = unicodedata.normalize("NFC", value)
+    if "\x00" in text:
+        raise ValueError("U+0000 is not allowed in a record")
+    text.encode("utf-8")  # a lone surrogate raises UnicodeEncodeError, a ValueError
+    return text

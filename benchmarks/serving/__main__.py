@@ -3,7 +3,7 @@
     python -m benchmarks.serving --home var/synthetic
         [--peers <python with onnxruntime, onnxmltools, treelite>] [--starts 15] [--warm 1000] [--parity 10000]
 
-The release that serves there is measured, on the rows of its newest feature matrix.
+The release that serves there is measured, on the rows of its newest feature matrix and of its serving tables.
 
 Every variant runs in processes of its own with one thread; variants take turns, so that a busy machine is busy for
 all. The release is copied as the function carries it: compiled models, without the text they were trained as.
@@ -29,8 +29,10 @@ import lightgbm as lgb
 import numpy as np
 import polars as pl
 
+from benchmarks.serving import whole
 from pipeline_lib.forest import SUFFIX, compiled
 from pipeline_lib.forest.compiling import compile_text
+from pipeline_lib.publish.targets import lambda_target
 from pipeline_lib.serve.bundle import open_bundle
 from pipeline_lib.serve.predictor import RULES, Predictor, model_name
 
@@ -38,19 +40,22 @@ HERE = Path(__file__).resolve().parent
 REPO = HERE.parent.parent
 WARM_ROWS = 1000
 """Customers that take turns in warm answers; ``children.py`` counts on them."""
-LEAN = ["-S"]
-"""Without the environment's start-up files, which a function does not have either."""
+LEAN = ["-S", "-B"]
+"""Without the environment's start-up files, which a function does not have either, and writing no bytecode."""
 OURS = ("nothing", "ours", "kernel_alone", "lightgbm_c", "handler")
 OTHERS = ("numpy", "lightgbm_package", "torch")
 PEERS = {"onnx": "onnxruntime", "gtil": "treelite"}
-WARMED = ("ours", "kernel_alone", "lightgbm_c", "lightgbm_package", "onnx", "gtil")
+WARMED = ("ours", "kernel_alone", "handler", "lightgbm_c", "lightgbm_package", "onnx", "gtil")
 
 
 def main() -> None:
     asked = _parser().parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        bundle, rows = prepare(*found_in(Path(asked.home)), folder, asked.parity)
+        home = Path(asked.home)
+        bundle, rows = prepare(*found_in(home), folder, asked.parity)
+        lambda_target.code(folder / "task")
+        whole.prepare(home, folder, bundle.manifest_sha256)
         variants = [*OURS, *OTHERS]
         if asked.peers:
             subprocess.run([asked.peers, str(HERE / "peers.py"), str(folder)], check=True)
@@ -153,7 +158,7 @@ def measure(variants: list[str], folder: Path, asked: argparse.Namespace) -> dic
 
 def _start(name: str, folder: Path, warm: int, peers: str | None) -> list[Any]:
     python, flags = (peers, []) if name in PEERS else (sys.executable, [] if name in OTHERS else LEAN)
-    path = str(REPO) if name not in PEERS else ""
+    path = "" if name in PEERS else str(REPO) if name in OTHERS else str(folder / "task")
     if name == "lightgbm_c":
         path += os.pathsep + str(Path(lgb.__file__).parent.parent)
     environment = {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 SALT = "salt"
@@ -129,11 +130,16 @@ def check(log_table: str, event: str, payload: Mapping[str, Any]) -> None:
     _check_names(payload, f"{log_table} {event}")
 
 
+@lru_cache(4096)
+def _is_name(key: object) -> bool:
+    return isinstance(key, str) and _NAME.fullmatch(key) is not None
+
+
 def _check_names(value: Any, where: str) -> None:
     """Keys at every depth are ``[a-z0-9_]+``, so that all sort orders agree (rules C1 and C8)."""
-    if isinstance(value, Mapping):
+    if isinstance(value, (dict, Mapping)):  # dict first: asking an abstract class costs more than the name
         for key, item in value.items():
-            if not (isinstance(key, str) and _NAME.fullmatch(key)):
+            if not _is_name(key):
                 raise ValueError(f"{where}: key {key!r} is not [a-z0-9_]+; write free keys as [{{k, v}}]")
             _check_names(item, where)
     elif isinstance(value, (list, tuple)):

@@ -120,7 +120,9 @@ def _decide(
     chosen = _slate(policy, request, known, answers, candidates, today, override, u)
     for why in chosen.dropped.values():
         dropped[why] = dropped.get(why, 0) + 1
-    attributions = [_attribution(policy, answers, scored) for scored in chosen.chosen]
+    asked = [_asked(answers, scored) for scored in chosen.chosen]
+    explained = {(task, output): attribute(answers[task], output) for task, output in set(asked)}
+    attributions = [explained[one] for one in asked]
     reasons = [
         policy.reasons.reason(item, found, subject, request.locale)
         for (item, _), found in zip(chosen.chosen, attributions, strict=True)
@@ -175,10 +177,10 @@ def scores(
     return scored, broken, churn
 
 
-def _attribution(policy: Policy, answers: Mapping[str, TaskAnswer], scored: slate.Scored) -> Attribution:
+def _asked(answers: Mapping[str, TaskAnswer], scored: slate.Scored) -> tuple[str, int]:
+    """Deciding task of an item and which of its outputs speaks of the item: what its reason is read from."""
     item, score = scored
-    deciding = answers[score.deciding_task]
-    return attribute(deciding, item.nba_class if deciding.kind == "multiclass" else 0)
+    return score.deciding_task, item.nba_class if answers[score.deciding_task].kind == "multiclass" else 0
 
 
 def _main_attribution(found: Sequence[Attribution], answers: Mapping[str, TaskAnswer]) -> Attribution | None:

@@ -21,6 +21,7 @@ Source: serving.md 3, 11, 12 and 14.
 from __future__ import annotations
 
 import base64
+import gc
 import json
 import logging
 import os
@@ -138,7 +139,11 @@ def service() -> Service:
         Refused: 503, the start was stopped; what stopped it is in the log only.
     """
     try:
-        return open_service(os.environ)
+        opened = open_service(os.environ)
+        # What lives as long as the instance need not be looked at by every full collection: the slowest answers.
+        gc.collect()
+        gc.freeze()
+        return opened
     except (PipelineError, OSError) as error:
         log.critical("refusing to start: %s", error)
         raise Refused(503, "NO_SAFE_ANSWER", "this function has no verified release, key or record") from error

@@ -155,20 +155,19 @@ def _drawn(chances: Sequence[float], u: float) -> int:
 
 
 def _diverse(kept: Sequence[Scored], k: int, weight: float, first: int) -> list[Scored]:
-    left = list(kept)
-    chosen: list[Scored] = [left.pop(first)] if left and k > 0 else []
+    """Maximal marginal relevance; ``same[i]`` is how much item i is like the most alike of those chosen."""
     low, span = _scale([score.value for _, score in kept])
+    traits = [_traits(item) for item, _ in kept]
+    left, same = list(range(len(kept))), [0.0] * len(kept)
+    chosen: list[int] = []
     while left and len(chosen) < k:
-        best = max(
-            range(len(left)),
-            key=lambda i: (
-                weight * (left[i][1].value - low) / span
-                - (1 - weight) * max((_alike(left[i][0], other) for other, _ in chosen), default=0.0),
-                -i,
-            ),
-        )
-        chosen.append(left.pop(best))
-    return chosen
+        gain = {i: weight * (kept[i][1].value - low) / span - (1 - weight) * same[i] for i in left}
+        best = max(left, key=lambda i: (gain[i], -i)) if chosen else first
+        left.remove(best)
+        chosen.append(best)
+        for i in left:
+            same[i] = max(same[i], _alike(traits[i], traits[best]))
+    return [kept[i] for i in chosen]
 
 
 def _scale(values: Sequence[float]) -> tuple[float, float]:
@@ -176,13 +175,13 @@ def _scale(values: Sequence[float]) -> tuple[float, float]:
     return low, (high - low) or 1.0
 
 
-def _alike(a: Item, b: Item) -> float:
-    """Cosine of (group, horizon, risk) vectors [0..1]."""
-    x, y = _traits(a), _traits(b)
+def _alike(x: Mapping[str, float], y: Mapping[str, float]) -> float:
+    """Cosine of two items' traits [0..1]."""
     dot = sum(value * y.get(name, 0.0) for name, value in x.items())
     return dot / sqrt(sum(v * v for v in x.values()) * sum(v * v for v in y.values()))
 
 
 def _traits(item: Item) -> dict[str, float]:
+    """(group, horizon, risk) as a sparse vector."""
     horizon = "long" if item.long_horizon else "short"
     return {f"group {item.group or item.class_name}": 1.0, horizon: 1.0, "risk": (item.risk_grade or 0) / 5}

@@ -237,7 +237,7 @@ def bundle(copy: LocalVersion) -> bytes:
     files = {f"{PACKAGE_FOLDER}/{name}": path for name, path in packaged.items() if compiled(name) not in packaged}
     data = io.BytesIO()
     with tempfile.TemporaryDirectory() as scratch, zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
-        files |= _code(Path(scratch))
+        files |= code(Path(scratch))
         for name in sorted(files):
             entry = zipfile.ZipInfo(name, EPOCH)
             entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
@@ -245,8 +245,11 @@ def bundle(copy: LocalVersion) -> bytes:
     return data.getvalue()
 
 
-def _code(folder: Path) -> dict[str, Path]:
-    """Name in the zip -> file: the handler's sources, and their bytecode, which the function has no place to keep."""
+def code(folder: Path) -> dict[str, Path]:
+    """Put into a folder what the zip holds beside the package; name -> file.
+
+    That is the handler's sources and their bytecode, which a function has no place to keep.
+    """
     for part in CODE:
         path = LIBRARY / part
         for source in [one for one in _files(path) if one.suffix in SUFFIXES] if path.is_dir() else [path]:
