@@ -1,7 +1,7 @@
 """What a function instance costs: process start to first answer, warm answers, size, parity; ours beside others.
 
     python -m benchmarks.serving --home var/synthetic
-        [--peers <python with onnxruntime, onnxmltools, treelite>] [--starts 15] [--warm 1000] [--parity 10000]
+        [--peers <python with onnxruntime, onnxmltools, treelite, tl2cgen>] [--starts 15] [--warm 1000] [--parity 10000]
 
 The release that serves there is measured, on the rows of its newest feature matrix and of its serving tables.
 
@@ -44,8 +44,8 @@ LEAN = ["-S", "-B"]
 """Without the environment's start-up files, which a function does not have either, and writing no bytecode."""
 OURS = ("nothing", "ours", "kernel_alone", "lightgbm_c", "handler")
 OTHERS = ("numpy", "lightgbm_package", "torch")
-PEERS = {"onnx": "onnxruntime", "gtil": "treelite"}
-WARMED = ("ours", "kernel_alone", "handler", "lightgbm_c", "lightgbm_package", "onnx", "gtil")
+PEERS = {"onnx": "onnxruntime", "gtil": "treelite", "compiled_trees": "tl2cgen"}
+WARMED = ("ours", "kernel_alone", "handler", "lightgbm_c", "lightgbm_package", *PEERS)
 
 
 def main() -> None:

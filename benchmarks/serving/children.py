@@ -123,6 +123,18 @@ def gtil():
     return answer, 1000
 
 
+def compiled_trees():
+    import tl2cgen
+
+    models = [(tl2cgen.Predictor(f"{FOLDER}/tl2cgen/{n}.so", nthread=1), x) for n, x in _matrices()]
+
+    def answer(i):
+        for model, x in models:
+            model.predict(tl2cgen.DMatrix(x[i : i + 1], dtype="float32"), pred_margin=True)
+
+    return answer, 1000
+
+
 def numpy():
     import numpy  # noqa: F401
 
