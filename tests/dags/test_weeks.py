@@ -53,6 +53,7 @@ def test_three_weeks_a_forced_night_and_a_quarter(
     bank = make_bank()
     serves_no_package_that_lacks_a_student(bank, monkeypatch)
     first = bootstraps(bank)
+    answers_everybody(bank, first)
     repeats(bank)
     second = is_approved(bank, first)
     is_rejected_as_a_tie(bank, second)
@@ -163,6 +164,17 @@ def refuses_and_then_forces(bank: Any, first: str) -> None:
     assert champion(bank).generation == 3
     assert bank.run("force_promote", FOURTH, conf=never, answer=("Confirm", {})).state == "success"
     assert (champion(bank).version, verdicts(bank)[-1]["approver"]) == (never["version"], "risk")
+
+
+def answers_everybody(bank: Any, version: str) -> None:
+    """Branches without a function get the same answers in tables, and each is in the record."""
+    run = bank.run("nightly_scoring", FIRST)
+    assert run.state == "success"
+    night = bank.context(FIRST).read("everyone").facts
+    planned = bank.context(FIRST).read("everyone_plan").facts
+    assert (night["version"], night["customers"]) == (version, planned["customers"])
+    events = [row.header["event"] for row in session.rows(bank.settings, ["log_model_inference"])]
+    assert events.count("prediction") >= night["customers"] > 0
 
 
 def watches_the_night(bank: Any) -> None:
