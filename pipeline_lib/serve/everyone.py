@@ -27,9 +27,9 @@ from pipeline_lib.errors import ContractError, ObjectMissing, RequestRefused
 from pipeline_lib.records import Receipt
 from pipeline_lib.runs import Out, RunContext, StageOutput
 from pipeline_lib.serve import local
+from pipeline_lib.serve.items import FEATURES
 from pipeline_lib.serve.request import Request
 from pipeline_lib.serve.service import Service
-from pipeline_lib.serve.tables import FEATURES
 
 log = logging.getLogger(__name__)
 

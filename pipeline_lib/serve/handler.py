@@ -45,6 +45,7 @@ from pipeline_lib.keys import KeyFolder
 from pipeline_lib.objects import Objects, open_objects
 from pipeline_lib.records import Receipt
 from pipeline_lib.serve.bundle import Bundle, open_bundle, open_policy
+from pipeline_lib.serve.items import SqliteItems
 from pipeline_lib.serve.kernel import LibraryFailed
 from pipeline_lib.serve.policy import Policy
 from pipeline_lib.serve.predictor import Predictor
@@ -89,7 +90,7 @@ def open_service(environ: Mapping[str, str]) -> Service:
     policy = load(Path(place["BUNDLE"]), place["MANIFEST_SHA256"])
     return Service(
         policy=policy,
-        tables=Tables(Path(place["TABLES"]), int(policy.serving["kill_switch"]["cache_ms"])),
+        tables=Tables(SqliteItems(Path(place["TABLES"])), int(policy.serving["kill_switch"]["cache_ms"])),
         append=Recorder(open_objects(place["AUDIT"]), place, keys),
         pepper=keys.pepper(),
         code_rev=str(policy.models.bundle.manifest["code_rev"]),

@@ -17,8 +17,9 @@ from urllib.parse import urlparse
 from pipeline_lib.errors import ObjectMissing, SettingsError
 from pipeline_lib.keys import KeyFolder, subject_ref
 from pipeline_lib.serve.handler import open_service, respond
+from pipeline_lib.serve.items import FEATURES, SqliteItems
 from pipeline_lib.serve.service import Service
-from pipeline_lib.serve.tables import FEATURES, Tables
+from pipeline_lib.serve.tables import Tables
 from pipeline_lib.settings import Settings
 
 JSON_TYPE = "application/json"
@@ -99,7 +100,7 @@ def refreshed_on(settings: Settings) -> date:
 def assess(settings: Settings, customer_id: str, tolerance: int, on: date) -> None:
     """Record a suitability interview: without one no product may be recommended."""
     subject = subject_ref(KeyFolder(settings.place.keys).pepper(), customer_id)
-    Tables(tables_folder(settings), 0).record_assessment(subject, tolerance, on)
+    Tables(SqliteItems(tables_folder(settings)), 0).record_assessment(subject, tolerance, on)
 
 
 def _folder(url: str, what: str) -> Path:

@@ -1,33 +1,25 @@
 """What the function may look up about a customer: keyed reads from small tables, one purpose each.
 
-``feature_rows.sqlite`` is replaced as a whole by the nightly refresh; ``state.sqlite`` is changed row by row by
-oversight. Each read opens the file, so a replaced file is seen at once. Everything unreadable raises
-TableUnreadable, and the caller fails to the safe side: opted out, switched, blocked, not suitable.
-
-In production these are keyed tables of the cloud; the layout is the same.
+Where the items lie is behind ``items.py``; what they mean is here. Everything unreadable, a missing field or one of
+another type included, raises TableUnreadable, and the caller fails to the safe side: opted out, switched, blocked,
+not suitable.
 """
 
 from __future__ import annotations
 
 import json
-import sqlite3
 import time
 from array import array
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
-from pathlib import Path
 from typing import Any
 
-from pipeline_lib.errors import PipelineError
+from pipeline_lib.serve.items import Items, TableUnreadable
 from pipeline_lib.serve.layers import Row
 
-FEATURES, STATE = "feature_rows.sqlite", "state.sqlite"
-
-
-class TableUnreadable(PipelineError):
-    """A table is missing, locked, corrupt or has other columns."""
+__all__ = ["Assessment", "Contact", "Customer", "OptOut", "Switch", "TableUnreadable", "Tables", "TeacherSignals"]
 
 
 @dataclass(frozen=True)
@@ -91,96 +83,90 @@ class Customer:
 
 @dataclass
 class Tables:
-    """Keyed reads under one folder."""
+    """Keyed reads, typed; nothing but the active switches is remembered."""
 
-    folder: Path
+    items: Items
     switch_cache_ms: int
     clock: Callable[[], float] = time.monotonic
     _switches: tuple[float, tuple[Switch, ...]] | None = field(default=None, init=False)
 
     def opt_out(self, subject: str) -> OptOut:
-        found = self._one(STATE, "SELECT fallback FROM optout WHERE subject_ref = ?", subject)
-        return OptOut(True, found[0]) if found else OptOut(False, None)
+        with _typed("optout"):
+            found = self.items.get("optout", subject)
+            return OptOut(True, found["fallback"]) if found else OptOut(False, None)
 
     def switches(self) -> tuple[Switch, ...]:
         """Active switches, at most ``switch_cache_ms`` old."""
         now = self.clock()
         if self._switches is None or (now - self._switches[0]) * 1000 >= self.switch_cache_ms:
-            rows = self._all(STATE, "SELECT id, scope, target, fallback FROM kill_switch WHERE active = 1 ORDER BY id")
-            self._switches = now, tuple(Switch(*(str(value) for value in row)) for row in rows)
+            with _typed("kill_switch"):
+                active = [row for row in self.items.all("kill_switch") if row["active"]]
+                found = [Switch(*(str(row[name]) for name in ("id", "scope", "target", "fallback"))) for row in active]
+            self._switches = now, tuple(sorted(found, key=lambda switch: switch.switch_id))
         return self._switches[1]
 
     def contact(self, subject: str) -> Contact | None:
-        sql = "SELECT consent, do_not_contact, messages_7d FROM contact WHERE subject_ref = ?"
-        found = self._one(STATE, sql, subject)
-        return Contact(bool(found[0]), bool(found[1]), int(found[2])) if found else None
+        with _typed("contact"):
+            found = self.items.get("contact", subject)
+            if found is None:
+                return None
+            return Contact(bool(found["consent"]), bool(found["do_not_contact"]), int(found["messages_7d"]))
 
     def assessment(self, subject: str) -> Assessment:
-        found = self._one(STATE, "SELECT tolerance, assessed_at FROM suitability WHERE subject_ref = ?", subject)
-        return Assessment(_int(found[0]), _date(found[1])) if found else Assessment(None, None)
+        with _typed("suitability"):
+            found = self.items.get("suitability", subject)
+            return (
+                Assessment(_int(found["tolerance"]), _date(found["assessed_at"])) if found else Assessment(None, None)
+            )
 
     def customer(self, subject: str) -> Customer | None:
         """The customer's row, or None for somebody unknown (cold start)."""
-        meta = {str(k): str(v) for k, v in self._all(FEATURES, "SELECT key, value FROM meta")}
-        sql = (
-            "SELECT features, snapshot_date, held, age, income, protected, gates FROM feature_row WHERE subject_ref = ?"
-        )
-        found = self._one(FEATURES, sql, subject)
-        try:
+        with _typed("feature_row"):
+            meta = {str(row["key"]): str(row["value"]) for row in self.items.all("meta")}
+            found = self.items.get("feature_row", subject)
             return _customer(meta, found) if found else None
-        except (KeyError, ValueError, TypeError) as error:
-            raise TableUnreadable(f"{FEATURES}: {type(error).__name__} {error}") from error
 
     def stored_answer(self, key: str, now: float, hours: int) -> tuple[str, str] | None:
         """(digest of the request, response) stored under an idempotency key, or None."""
-        sql = "SELECT request_digest, response FROM idempotency WHERE key = ? AND stored_at > ?"
-        found = self._one(STATE, sql, key, now - hours * 3600)
-        return (str(found[0]), str(found[1])) if found else None
+        with _typed("idempotency"):
+            found = self.items.get("idempotency", key)
+            if found is None or float(found["stored_at"]) <= now - hours * 3600:
+                return None
+            return str(found["request_digest"]), str(found["response"])
 
     def store_answer(self, key: str, digest: str, response: str, now: float) -> None:
-        self._write("INSERT OR REPLACE INTO idempotency VALUES (?, ?, ?, ?)", key, digest, response, now)
+        self.items.put("idempotency", {"key": key, "request_digest": digest, "response": response, "stored_at": now})
 
     def record_assessment(self, subject: str, tolerance: int, assessed_at: date) -> None:
         """What a branch does after the suitability interview."""
-        self._write("INSERT OR REPLACE INTO suitability VALUES (?, ?, ?)", subject, tolerance, assessed_at.isoformat())
-
-    def _one(self, name: str, sql: str, *values: Any) -> tuple[Any, ...] | None:
-        rows = self._all(name, sql, *values)
-        return rows[0] if rows else None
-
-    def _all(self, name: str, sql: str, *values: Any) -> list[tuple[Any, ...]]:
-        try:
-            with closing(sqlite3.connect(f"file:{self.folder / name}?mode=ro", uri=True, timeout=0.2)) as database:
-                return database.execute(sql, values).fetchall()
-        except sqlite3.Error as error:
-            raise TableUnreadable(f"{name}: {error}") from error
-
-    def _write(self, sql: str, *values: Any) -> None:
-        try:
-            with (
-                closing(sqlite3.connect(f"file:{self.folder / STATE}?mode=rw", uri=True, timeout=1)) as database,
-                database,
-            ):
-                database.execute(sql, values)
-        except sqlite3.Error as error:
-            raise TableUnreadable(f"{STATE}: {error}") from error
+        said = {"subject_ref": subject, "tolerance": tolerance, "assessed_at": assessed_at.isoformat()}
+        self.items.put("suitability", said)
 
 
-def _customer(meta: Mapping[str, str], found: Sequence[Any]) -> Customer:
+@contextmanager
+def _typed(table: str) -> Iterator[None]:
+    """An item that lacks a field or holds another type is as good as unreadable."""
+    try:
+        yield
+    except (KeyError, ValueError, TypeError) as error:
+        raise TableUnreadable(f"{table}: {type(error).__name__} {error}") from error
+
+
+def _customer(meta: Mapping[str, str], found: Mapping[str, Any]) -> Customer:
     columns = tuple(json.loads(meta["columns"]))
-    values = _floats(found[0])
+    values = _floats(found["features"])
     if len(values) != len(columns):
         raise ValueError(f"a row of {len(values)} values for {len(columns)} columns")
     return Customer(
         row=Row(values, columns, meta["schema_hash"]),
         refreshed=date.fromisoformat(meta["as_of"]),
-        snapshot=date.fromisoformat(found[1]),
-        held=tuple(json.loads(found[2])),
-        age=_int(found[3]),
-        income=None if found[4] is None else float(found[4]),
+        snapshot=date.fromisoformat(found["snapshot_date"]),
+        held=tuple(json.loads(found["held"])),
+        age=_int(found["age"]),
+        income=None if found["income"] is None else float(found["income"]),
         currency=meta["currency"],
-        protected=json.loads(found[5]),
-        teacher=_signals(meta, found[6]),
+        protected=json.loads(found["protected"]),
+        teacher=_signals(meta, found["gates"]),
     )
 
 

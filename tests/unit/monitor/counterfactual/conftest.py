@@ -108,7 +108,7 @@ def answer(settings: Settings, version: str, folder: Path) -> None:
     service = open_service(environment(settings, loaded.package.sha256, folder))
     entries: list[Any] = []
     service.append = lambda found: entries.extend(found) or Receipt("o", "w", 0, 0, 0, "h")  # type: ignore[func-returns-value]
-    assess(service, run_date(service.now()))
+    assess(local.tables_folder(settings), service, run_date(service.now()))
     ids = (f"p{n}" for n in range(CUSTOMERS * ANSWERS_EACH))
     service.new_id = lambda: next(ids)
     for _ in range(ANSWERS_EACH):
@@ -119,10 +119,10 @@ def answer(settings: Settings, version: str, folder: Path) -> None:
         writer.append(entries[at : at + 400])
 
 
-def assess(service: Service, today: date) -> None:
+def assess(folder: Path, service: Service, today: date) -> None:
     """A tolerance for everybody: without an interview nothing may be recommended."""
     rows = [(subject_ref(service.pepper, f"c{n + 1}"), 3, today.isoformat()) for n in range(CUSTOMERS)]
-    with closing(sqlite3.connect(service.tables.folder / "state.sqlite")) as database, database:
+    with closing(sqlite3.connect(folder / "state.sqlite")) as database, database:
         database.executemany("INSERT OR REPLACE INTO suitability VALUES (?, ?, ?)", rows)
 
 

@@ -1,0 +1,84 @@
+"""A tiny keyed store: items by key from named tables. What the items mean is in ``tables.py``.
+
+Of a folder, ``feature_rows.sqlite`` is replaced as a whole by the nightly refresh and ``state.sqlite`` is changed row
+by row by oversight. Each read opens the file, so a replaced file is seen at once.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from pipeline_lib.errors import PipelineError
+
+FEATURES, STATE = "feature_rows.sqlite", "state.sqlite"
+
+KEYS: Mapping[str, str] = {
+    "meta": "key",
+    "feature_row": "subject_ref",
+    "optout": "subject_ref",
+    "kill_switch": "id",
+    "contact": "subject_ref",
+    "suitability": "subject_ref",
+    "idempotency": "key",
+}
+"""Table -> name of its key."""
+REFRESHED = ("meta", "feature_row")
+"""The nightly refresh owns these; oversight and the function own the others."""
+
+
+class TableUnreadable(PipelineError):
+    """A table is missing, locked, corrupt or holds something else than expected."""
+
+
+class Items(Protocol):
+    """Items are mappings of field name -> text, number, bytes or None, the key among them.
+
+    Every method raises TableUnreadable and nothing else.
+    """
+
+    def get(self, table: str, key: str) -> Mapping[str, Any] | None:
+        """The item as last written (strongly consistent), or None when there is none."""
+
+    def all(self, table: str) -> list[Mapping[str, Any]]:
+        """Every item, in no order: for small tables only."""
+
+    def put(self, table: str, item: Mapping[str, Any]) -> None:
+        """Write an item whole, over one of the same key."""
+
+
+class SqliteItems:
+    """``Items`` in the two files of a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def get(self, table: str, key: str) -> Mapping[str, Any] | None:
+        with self._opened(table, "ro") as database:
+            row = database.execute(f"SELECT * FROM {table} WHERE {KEYS[table]} = ?", (key,)).fetchone()
+        return None if row is None else dict(row)
+
+    def all(self, table: str) -> list[Mapping[str, Any]]:
+        with self._opened(table, "ro") as database:
+            return [dict(row) for row in database.execute(f"SELECT * FROM {table}")]
+
+    def put(self, table: str, item: Mapping[str, Any]) -> None:
+        names, marks = ", ".join(item), ", ".join("?" * len(item))
+        with self._opened(table, "rw") as database, database:
+            database.execute(f"INSERT OR REPLACE INTO {table} ({names}) VALUES ({marks})", tuple(item.values()))
+
+    @contextmanager
+    def _opened(self, table: str, mode: str) -> Iterator[sqlite3.Connection]:
+        """Waits 0.2 s for a reader's lock and 1 s for a writer's."""
+        name = FEATURES if table in REFRESHED else STATE
+        wait_s = 0.2 if mode == "ro" else 1
+        try:
+            url = f"file:{self._folder / name}?mode={mode}"
+            with closing(sqlite3.connect(url, uri=True, timeout=wait_s)) as database:
+                database.row_factory = sqlite3.Row
+                yield database
+        except sqlite3.Error as error:
+            raise TableUnreadable(f"{name}: {table}: {error}") from error
