@@ -113,18 +113,18 @@ def _may_contact(policy: Policy, contact: Contact | None, hour: int) -> bool:
 def _decide(
     policy: Policy, request: Request, subject: str, known: Known, today: date, override: Overrides, u: float
 ) -> Decided:
-    customer = known.customer
+    customer, features = known.customer, policy.features(known.customer)
     answers = policy.models.answer(customer.row if customer else None, override)
     profile = policy.profile(known.assessment, customer)
     candidates, dropped = policy.candidates(profile, customer, today)
-    chosen = _slate(policy, request, known, answers, candidates, today, override, u)
+    chosen = _slate(policy, request, known, features, answers, candidates, today, override, u)
     for why in chosen.dropped.values():
         dropped[why] = dropped.get(why, 0) + 1
     asked = [_asked(answers, scored) for scored in chosen.chosen]
     explained = {(task, output): attribute(answers[task], output) for task, output in set(asked)}
     attributions = [explained[one] for one in asked]
     reasons = [
-        policy.reasons.reason(item, found, subject, request.locale)
+        policy.reasons.reason(item, found, subject, request.locale, features)
         for (item, _), found in zip(chosen.chosen, attributions, strict=True)
     ]
     findings, passed = _guarded(policy, request, chosen.chosen, reasons)
@@ -146,10 +146,9 @@ def _decide(
 
 
 def _slate(
-    policy: Policy, request: Request, known: Known, answers: Mapping[str, TaskAnswer], candidates: Sequence[Item],
-    today: date, override: Overrides, u: float,
+    policy: Policy, request: Request, known: Known, features: Mapping[str, float], answers: Mapping[str, TaskAnswer],
+    candidates: Sequence[Item], today: date, override: Overrides, u: float,
 ) -> slate.Slate:  # fmt: skip
-    features = policy.features(known.customer)
     scored, broken, churn = scores(policy, request.channel, known.contact, features, answers, candidates, today)
     k = min(request.k or int(policy.serving["k"]), int(policy.serving["k"]))
     modelled = override.all_tasks is None and policy.models.predictor is not None
@@ -195,14 +194,11 @@ def _guarded(
     policy: Policy, request: Request, chosen: Sequence[slate.Scored], reasons: Sequence[Reason]
 ) -> tuple[tuple[guardrail.Finding, ...], list[bool]]:
     """Worst finding per criterion over all texts, and which items may be shown."""
-    all_findings = []
-    for (item, _), reason in zip(chosen, reasons, strict=True):
-        evidence = policy.evidence(item, reason, request.locale)
-        all_findings.append(guardrail.check(reason.text, evidence, policy.reasons.policy))
-    worst = tuple(
-        next((f for f in column if not f.passed), column[0]) for column in zip(*all_findings, strict=True)
-    )  # fmt: skip
-    return worst, [guardrail.verdict(findings) == "pass" for findings in all_findings]
+    all_findings = [
+        policy.gate.check(reason.text, policy.evidence(item, reason, request.locale))
+        for (item, _), reason in zip(chosen, reasons, strict=True)
+    ]
+    return guardrail.worst(all_findings), [guardrail.verdict(findings) == "pass" for findings in all_findings]
 
 
 def _tier(

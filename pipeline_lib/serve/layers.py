@@ -49,6 +49,8 @@ class TaskAnswer:
     row: tuple[float, ...] | None = None
     """The model's own row, for attribution."""
     rule: RuleAnswer | None = None
+    base: tuple[float, ...] = ()
+    """What the rule started from."""
 
 
 @dataclass(frozen=True)
@@ -103,4 +105,4 @@ class Models:
     def _by_rule(self, task: Task, row: Row | None, reason: str) -> TaskAnswer:
         named = transform.named(row.values, row.columns) if row else {}
         answer = self.rule_book.answer(task, named)
-        return TaskAnswer(task.name, task.kind, RULES, reason, answer.values, rule=answer)
+        return TaskAnswer(task.name, task.kind, RULES, reason, answer.values, rule=answer, base=task.base)

@@ -14,7 +14,7 @@ from typing import Any
 from pipeline_lib.errors import SettingsError
 from pipeline_lib.serve import transform
 from pipeline_lib.serve.bundle import Bundle
-from pipeline_lib.serve.guardrail import Evidence
+from pipeline_lib.serve.guardrail import Evidence, Gate
 from pipeline_lib.serve.layers import Models, TaskAnswer
 from pipeline_lib.serve.predictor import Predictor
 from pipeline_lib.serve.reasons import Reason, ReasonBook
@@ -35,6 +35,7 @@ class Policy:
     suitability: Suitability
     scorer: Scorer
     reasons: ReasonBook
+    gate: Gate
     normalisers: Mapping[str, Any]
     popular: tuple[str, ...]
     currency: str
@@ -60,6 +61,7 @@ class Policy:
             suitability=Suitability(caps, frozenset(scope["blocked_nba_classes"]), frozenset(scope["blocked_groups"])),
             scorer=Scorer(baked["scoring"]),
             reasons=ReasonBook(baked["templates"], baked["features"]["groups"], products["popular"]),
+            gate=Gate(baked["templates"]),
             normalisers={str(task["name"]): task["normaliser"] for task in bundle.manifest["tasks"]},
             popular=tuple(products["popular"]),
             currency=str(products["currency"]),
@@ -104,10 +106,9 @@ class Policy:
         )
 
     def evidence(self, item: Item, reason: Reason, locale: str) -> Evidence:
-        phrases = self.reasons.policy["phrases"]
-        words = phrases.get(reason.feature) or phrases.get(self.reasons.groups.get(reason.feature or "", "")) or {}
+        """What a text about this item may mention."""
         notice = str(self.reasons.policy["ai_notice"][locale])
-        return Evidence(self.reasons.product(item, locale), str(words.get(locale, "")), notice, locale, True)
+        return Evidence(reason.product, reason.known, notice, locale, True, item.risk_grade)
 
     def teacher_unsure(self, customer: Customer | None, items: Sequence[Scored], today: date) -> bool:
         """Whether fresh teacher gates of the best item's task are spread over all experts. Stale ones are ignored."""
