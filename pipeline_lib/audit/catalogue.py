@@ -77,6 +77,7 @@ EVENTS: dict[str, str] = {
     "attribution": "log_attribution",
     "attribution_late": "log_attribution",
     "guardrail": "log_guardrail",
+    "guardrail_late": "log_guardrail",
     "dimension_change": "log_dimension_change",
     "promotion_decision": "log_model_promotion",
 }

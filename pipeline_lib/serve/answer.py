@@ -108,7 +108,7 @@ def _item(
         "risk_grade": item.risk_grade,
         "deciding_task": score.deciding_task,
         "layer": answers[score.deciding_task].layer,
-        "reason": {"text": reason.text, "source": "L1", "template_id": reason.template_id, "ai_notice": True},
+        "reason": {"text": reason.text, "source": reason.source, "template_id": reason.template_id, "ai_notice": True},
     }
     if "components" in request.include:
         factors = {name: round(getattr(score, name), 9) for name in ("s", "w", "v", "r", "f", "e")}

@@ -7,11 +7,12 @@ error. Source: serving.md 4, 5, 7, 9 and 10.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any
 
 from pipeline_lib.serve import guardrail, record, slate
+from pipeline_lib.serve.keep import text_key
 from pipeline_lib.serve.layers import Overrides, TaskAnswer
 from pipeline_lib.serve.policy import Policy
 from pipeline_lib.serve.reasons import Attribution, Reason, attribute
@@ -34,6 +35,8 @@ class Known:
     customer: Customer | None
     trouble: tuple[str, ...]
     """Tables that could not be read."""
+    texts: Mapping[str, Any] = field(default_factory=dict)
+    """Rewritten texts about the customer by their exact key, with what wrote them; none unless there is a provider."""
 
     @property
     def opted_out(self) -> bool:
@@ -46,6 +49,8 @@ class Decided:
 
     outcome: record.Outcome
     reasons: tuple[Reason, ...]
+    methods: tuple[str, ...]
+    """How the attribution behind each reason was made."""
     flags: Mapping[str, Any]
     stale_tolerance: bool
 
@@ -127,14 +132,16 @@ def _decide(
         policy.reasons.reason(item, found, subject, request.locale, features)
         for (item, _), found in zip(chosen.chosen, attributions, strict=True)
     ]
-    findings, passed = _guarded(policy, request, chosen.chosen, reasons)
+    reasons, by = _reworded(policy, known, subject, chosen.chosen, reasons)
+    findings, passed = _guarded(policy, chosen.chosen, reasons)
     items = [scored for scored, good in zip(chosen.chosen, passed, strict=True) if good]
     kept = tuple(reason for reason, good in zip(reasons, passed, strict=True) if good)
     tier = _tier(policy, known, answers, chosen, items, profile, today, all(passed))
     outcome = record.Outcome(
         status=_status(known, items), answers=answers, items=items, eligible=chosen.eligible,
         considered=len(policy.items), dropped=dropped, attribution=_main_attribution(attributions, answers),
-        findings=findings, texts=tuple(reason.text for reason in kept), verdict=guardrail.verdict(findings),
+        findings=findings, texts=tuple(reason.text for reason in kept),
+        sources=tuple(reason.source for reason in kept), provider_model=by, verdict=guardrail.verdict(findings),
         tier=tier, tolerance=policy.suitability.tolerance(profile, today), opt_out=known.opt_out_state,
         switches=tuple(switch.switch_id for switch in known.switches),
         delivered=bool(items) and (tier == 1 or request.channel == "branch"),
@@ -142,7 +149,8 @@ def _decide(
         messages_7d=known.contact.messages_7d if known.contact else None,
     )  # fmt: skip
     stale = policy.suitability.stale(profile, today)
-    return Decided(outcome, kept, _flags(policy, known, override, today), stale)
+    methods = tuple(one.method for one, good in zip(attributions, passed, strict=True) if good)
+    return Decided(outcome, kept, methods, _flags(policy, known, override, today), stale)
 
 
 def _slate(
@@ -190,12 +198,24 @@ def _main_attribution(found: Sequence[Attribution], answers: Mapping[str, TaskAn
     return attribute(modelled) if modelled else None
 
 
+def _reworded(
+    policy: Policy, known: Known, subject: str, chosen: Sequence[slate.Scored], reasons: list[Reason]
+) -> tuple[list[Reason], str | None]:
+    """Rewritten texts where there is one for exactly this and it passes the rules today; and what wrote them."""
+    by = None
+    for i, (item, _) in enumerate(chosen if known.texts else ()):
+        found = known.texts.get(text_key(subject, reasons[i], policy.models.bundle.version))
+        if found and guardrail.verdict(policy.gate.check(found["text"], policy.evidence(item, reasons[i]))) == "pass":
+            reasons[i], by = replace(reasons[i], text=found["text"], source="L2a"), found["provider_model"]
+    return reasons, by
+
+
 def _guarded(
-    policy: Policy, request: Request, chosen: Sequence[slate.Scored], reasons: Sequence[Reason]
+    policy: Policy, chosen: Sequence[slate.Scored], reasons: Sequence[Reason]
 ) -> tuple[tuple[guardrail.Finding, ...], list[bool]]:
     """Worst finding per criterion over all texts, and which items may be shown."""
     all_findings = [
-        policy.gate.check(reason.text, policy.evidence(item, reason, request.locale))
+        policy.gate.check(reason.text, policy.evidence(item, reason))
         for (item, _), reason in zip(chosen, reasons, strict=True)
     ]
     return guardrail.worst(all_findings), [guardrail.verdict(findings) == "pass" for findings in all_findings]
@@ -229,8 +249,8 @@ def _status(known: Known, items: Sequence[slate.Scored]) -> str:
 
 def _withheld(decided: Decided, status: str) -> Decided:
     """The same decision without anything to show: what was computed is still recorded."""
-    outcome = replace(decided.outcome, status=status, items=(), texts=(), delivered=False)
-    return replace(decided, outcome=outcome, reasons=())
+    outcome = replace(decided.outcome, status=status, items=(), texts=(), sources=(), delivered=False)
+    return replace(decided, outcome=outcome, reasons=(), methods=())
 
 
 def _flags(policy: Policy, known: Known, override: Overrides, today: date) -> dict[str, Any]:

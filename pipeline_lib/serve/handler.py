@@ -1,6 +1,7 @@
 """Entry point of the function: the gateway's event in, its response out. Never a stack trace, never a 500.
 
     POST /v1/recommendations    a recorded answer for one customer
+    POST /v1/reasons            why an item of such an answer was recommended
     GET  /v1/health             which version answers, and how
 
 The environment says where things are; a missing one stops the start, except that models which do not verify leave
@@ -46,6 +47,7 @@ from pipeline_lib.objects import Objects, open_objects
 from pipeline_lib.records import Receipt
 from pipeline_lib.serve.bundle import Bundle, open_bundle, open_policy
 from pipeline_lib.serve.items import SqliteItems
+from pipeline_lib.serve.keep import Keep
 from pipeline_lib.serve.kernel import LibraryFailed
 from pipeline_lib.serve.policy import Policy
 from pipeline_lib.serve.predictor import Predictor
@@ -55,6 +57,7 @@ from pipeline_lib.serve.tables import Tables
 
 log = logging.getLogger(__name__)
 _VARIABLES = ("BUNDLE", "MANIFEST_SHA256", "TABLES", "AUDIT", "KEYS", "ORIGIN", "KEY_ID", "ENV")
+RECOMMEND, EXPLAIN = ("POST", "/v1/recommendations"), ("POST", "/v1/reasons")
 
 
 def handler(event: Mapping[str, Any], context: object = None) -> dict[str, Any]:
@@ -91,6 +94,8 @@ def open_service(environ: Mapping[str, str]) -> Service:
     return Service(
         policy=policy,
         tables=Tables(SqliteItems(Path(place["TABLES"])), int(policy.serving["kill_switch"]["cache_ms"])),
+        tables=Tables(Path(place["TABLES"]), int(policy.serving["kill_switch"]["cache_ms"])),
+        keep=Keep(Path(place["TABLES"]), int(policy.serving["l2a"]["ttl_h"])),
         append=Recorder(open_objects(place["AUDIT"]), place, keys),
         pepper=keys.pepper(),
         code_rev=str(policy.models.bundle.manifest["code_rev"]),
@@ -174,9 +179,10 @@ def _routed(event: Mapping[str, Any], get_service: Callable[[], Service], reques
     route = (_object(_object(event.get("requestContext")).get("http")).get("method"), event.get("rawPath"))
     if route == ("GET", "/v1/health"):
         return get_service().health()
-    if route != ("POST", "/v1/recommendations"):
-        raise Refused(404, "NO_SUCH_ROUTE", "known: POST /v1/recommendations, GET /v1/health")
-    return get_service().recommend(body_of(_payload(event), _media_type(event)), request_id)
+    if route not in (RECOMMEND, EXPLAIN):
+        raise Refused(404, "NO_SUCH_ROUTE", "known: POST /v1/recommendations, POST /v1/reasons, GET /v1/health")
+    body, found = body_of(_payload(event), _media_type(event)), get_service()
+    return found.explain(body, request_id) if route == EXPLAIN else found.recommend(body, request_id)
 
 
 def _object(value: Any) -> Mapping[str, Any]:

@@ -105,10 +105,10 @@ class Policy:
             segment=self._segment(answers),
         )
 
-    def evidence(self, item: Item, reason: Reason, locale: str) -> Evidence:
+    def evidence(self, item: Item, reason: Reason) -> Evidence:
         """What a text about this item may mention."""
-        notice = str(self.reasons.policy["ai_notice"][locale])
-        return Evidence(reason.product, reason.known, notice, locale, True, item.risk_grade)
+        notice = str(self.reasons.policy["ai_notice"][reason.locale])
+        return Evidence(reason.product, reason.known, notice, reason.locale, True, item.risk_grade)
 
     def teacher_unsure(self, customer: Customer | None, items: Sequence[Scored], today: date) -> bool:
         """Whether fresh teacher gates of the best item's task are spread over all experts. Stale ones are ignored."""

@@ -24,7 +24,17 @@ VARIANTS = 5
 _SLOT = re.compile(r"\{(\w+)(?:\|([^}]*))?\}")
 _HANGUL = range(0xAC00, 0xD7A4)
 _RIEUL, _OTHER = 8, 1
-_SOUNDS = {"1": _RIEUL, "7": _RIEUL, "8": _RIEUL, "0": _OTHER, "3": _OTHER, "6": _OTHER, "l": _RIEUL, "m": _OTHER, "n": _OTHER}
+_SOUNDS = {
+    "1": _RIEUL,
+    "7": _RIEUL,
+    "8": _RIEUL,
+    "0": _OTHER,
+    "3": _OTHER,
+    "6": _OTHER,
+    "l": _RIEUL,
+    "m": _OTHER,
+    "n": _OTHER,
+}
 """Final consonants of digits and of the letters that a foreign word's last sound is heard by."""
 
 
@@ -158,9 +168,7 @@ class ReasonBook:
     def product(self, item_id: str, name: str, locale: str) -> str:
         return str(self.policy["product_names"].get(item_id, {}).get(locale) or name)
 
-    def _quotable(
-        self, attribution: Attribution, sign: int, direction: str, known: Mapping[str, float]
-    ) -> str | None:
+    def _quotable(self, attribution: Attribution, sign: int, direction: str, known: Mapping[str, float]) -> str | None:
         """The feature that raised the item's score most among those that may be named of this customer."""
         task = attribution.task
         for name, value in attribution.contributions[: int(self.policy["top_features"])]:
@@ -187,7 +195,8 @@ class ReasonBook:
         group = self.groups.get(name, "")
         steps = (group,) if task in self._coarse and group in self.policy["phrases"] else (name, group)
         keys = [f"{task}/{direction}/{step}" for step in steps] + [f"{task}/{step}" for step in steps] + [*steps]
-        return _first(self.policy["phrases"], keys)
+        found: Mapping[str, str] | None = _first(self.policy["phrases"], keys)
+        return found
 
     def _link(self, of: Grounds, subject: str, locale: str) -> str:
         found = _first(self.policy["links"], (f"{of.task}/{of.direction}", of.task))

@@ -55,6 +55,10 @@ class Outcome:
     attribution: Attribution | None
     findings: Sequence[Finding]
     texts: Sequence[str]
+    sources: Sequence[str]
+    """Of each text: L1, or L2a where an earlier rewrite of the same was used."""
+    provider_model: str | None
+    """What wrote the L2a texts."""
     verdict: str
     tier: int
     tolerance: int | None
@@ -153,9 +157,10 @@ def _attribution(at: Context, outcome: Outcome, customer: Customer | None) -> di
         "method": found.method if found else "rule",
         "attribution_hash": _feature_hash(customer),
         "input_dim": len(customer.row.columns) if customer else None,
-        "reason_layer": "L1" if outcome.texts else None,
+        "reason_layer": max(outcome.sources, default=None),
         "reason_text_hash": _text_hash(outcome.texts),
-        "llm_used": False,
+        "llm_used": "L2a" in outcome.sources,
+        "provider_model": outcome.provider_model,
         "source_model_version": at.version,
     }
     if found:
@@ -182,11 +187,10 @@ def _teacher(teacher: TeacherSignals, task: str) -> dict[str, Any]:
 
 
 def _guardrail(outcome: Outcome) -> dict[str, Any]:
-    by_name = {finding.criterion: finding for finding in outcome.findings}
     hits = sorted({hit for finding in outcome.findings for hit in finding.hits})
     grades = [item.risk_grade for item, _ in outcome.items if item.risk_grade is not None]
     return {
-        "criteria": {name: _criterion(by_name.get(name)) for name in CRITERIA},
+        "criteria": criteria(outcome.findings),
         "verdict": outcome.verdict,
         "text_hash_before": _text_hash(outcome.texts),
         "text_hash_after": _text_hash(outcome.texts),
@@ -204,13 +208,20 @@ def _guardrail(outcome: Outcome) -> dict[str, Any]:
     }
 
 
+def criteria(findings: Sequence[Finding]) -> dict[str, Any]:
+    """All five, by name."""
+    by_name = {finding.criterion: finding for finding in findings}
+    return {name: _criterion(by_name.get(name)) for name in CRITERIA}
+
+
 def _criterion(finding: Finding | None) -> dict[str, Any]:
     """A criterion that had no text to look at is not known."""
     if finding is None:
         return {"score": None, "threshold": decimal_text(1, 6), "verdict": None}
+    score = finding.score if finding.score is not None else int(finding.passed)
     return {
-        "score": decimal_text(int(finding.passed), 6),
-        "threshold": decimal_text(1, 6),
+        "score": decimal_text(score, 6),
+        "threshold": decimal_text(finding.threshold, 6),
         "verdict": "pass" if finding.passed else "block",
     }
 

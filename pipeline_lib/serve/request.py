@@ -64,20 +64,20 @@ def body_of(text: str | bytes, media_type: str) -> Mapping[str, Any]:
 
 def parse(body: Mapping[str, Any], known_tasks: Sequence[str], *, as_of_allowed: bool) -> Request:
     """A validated request. Raises Refused 400 naming the field, what was found and what is expected."""
-    _only(body, tuple(Request.__dataclass_fields__) + ("context",), "", but=("locale", "as_of"))
-    channel = _one_of(body, "channel", CHANNELS)
+    only(body, tuple(Request.__dataclass_fields__) + ("context",), "", but=("locale", "as_of"))
+    channel = one_of(body, "channel", CHANNELS)
     at_branch = channel == "branch"
     context = _context(body.get("context", {}), as_of_allowed=as_of_allowed)
     return Request(
-        customer_id=_text(body, "customer_id", required=True) or "",
+        customer_id=text_of(body, "customer_id", required=True) or "",
         channel=channel,
-        access_reason=_one_of(body, "access_reason", ACCESS_REASONS),
-        operator_id=_text(body, "operator_id", required=at_branch),
-        terminal_id=_text(body, "terminal_id", required=at_branch),
+        access_reason=one_of(body, "access_reason", ACCESS_REASONS),
+        operator_id=text_of(body, "operator_id", required=at_branch),
+        terminal_id=text_of(body, "terminal_id", required=at_branch),
         k=_k(body.get("k")),
         tasks=_tasks(body.get("tasks"), known_tasks),
         include=_include(body.get("include", [])),
-        idempotency_key=_text(body, "idempotency_key", required=False),
+        idempotency_key=text_of(body, "idempotency_key", required=False),
         locale=str(context.get("locale", "ko")),
         as_of=date.fromisoformat(context["as_of"]) if "as_of" in context else None,
     )
@@ -86,11 +86,11 @@ def parse(body: Mapping[str, Any], known_tasks: Sequence[str], *, as_of_allowed:
 def _context(context: Any, *, as_of_allowed: bool) -> Mapping[str, Any]:
     if not isinstance(context, dict):
         raise _invalid("context", "an object", context)
-    _only(context, CONTEXT_KEYS, "context.")
+    only(context, CONTEXT_KEYS, "context.")
     if "session_id" in context:
-        _text(context, "session_id", required=True)
+        text_of(context, "session_id", required=True)
     if "locale" in context:
-        _one_of(context, "locale", LOCALES)
+        one_of(context, "locale", LOCALES)
     if "as_of" in context:
         if not as_of_allowed:
             raise _invalid("context.as_of", "nothing: it is for test environments", context["as_of"])
@@ -122,7 +122,7 @@ def _include(value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _text(body: Mapping[str, Any], name: str, *, required: bool) -> str | None:
+def text_of(body: Mapping[str, Any], name: str, *, required: bool) -> str | None:
     value = body.get(name)
     if value is None and not required:
         return None
@@ -133,14 +133,14 @@ def _text(body: Mapping[str, Any], name: str, *, required: bool) -> str | None:
     return value
 
 
-def _one_of(body: Mapping[str, Any], name: str, allowed: Sequence[str]) -> str:
+def one_of(body: Mapping[str, Any], name: str, allowed: Sequence[str]) -> str:
     value = body.get(name)
     if not isinstance(value, str) or value not in allowed:
         raise _invalid(name, f"one of {list(allowed)}", value)
     return value
 
 
-def _only(body: Mapping[str, Any], known: Sequence[str], prefix: str, but: Sequence[str] = ()) -> None:
+def only(body: Mapping[str, Any], known: Sequence[str], prefix: str, but: Sequence[str] = ()) -> None:
     if unknown := sorted(str(name) for name in body if name not in known or name in but):
         name = unknown[0][:MAX_TEXT].encode("utf-8", "backslashreplace").decode()  # half a surrogate pair is no text
         raise Refused(400, "INVALID_REQUEST", f"{prefix}{name}: no such field")

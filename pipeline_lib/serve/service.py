@@ -19,8 +19,9 @@ from pipeline_lib.canonical import digest
 from pipeline_lib.errors import AppendFailed
 from pipeline_lib.keys import subject_ref
 from pipeline_lib.records import Receipt
-from pipeline_lib.serve import answer, record
+from pipeline_lib.serve import answer, keeping, record
 from pipeline_lib.serve.decide import Decided, Known, decide
+from pipeline_lib.serve.keep import Keep
 from pipeline_lib.serve.policy import Policy
 from pipeline_lib.serve.request import Refused, Request, parse
 from pipeline_lib.serve.tables import Assessment, OptOut, Switch, Tables, TableUnreadable
@@ -37,12 +38,15 @@ class Service:
 
     policy: Policy
     tables: Tables
+    keep: Keep
     append: Callable[[Sequence[Any]], Receipt]
     """Durable append; raises AppendFailed."""
     pepper: bytes
     code_rev: str
     as_of_allowed: bool
     now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
+    rewriter: Any = None
+    """Made by the first explanation that needs it; a breaker's memory is the instance's."""
     new_id: Callable[[], str] = field(default=lambda: uuid.uuid4().hex)
 
     def recommend(self, body: Mapping[str, Any], request_id: str) -> dict[str, Any]:
@@ -75,7 +79,15 @@ class Service:
         decided = decide(self.policy, request, subject, known, self._today(request), self._hour(), prediction_id)
         response = self._recorded(request, subject, request_id, prediction_id, known, decided, started)
         self._store(request, body, known, response)
+        if body is not None:
+            keeping.remember(self, prediction_id, subject, request.locale, known, decided, response)
         return response
+
+    def explain(self, body: Mapping[str, Any], request_id: str) -> dict[str, Any]:
+        """Why an item was recommended. Raises Refused: the documented error answers."""
+        from pipeline_lib.serve.explain import explain  # not before somebody asks: a recommendation needs none of it
+
+        return explain(self, body, request_id)
 
     def health(self) -> dict[str, Any]:
         """Which version answers and how; no customer data."""
@@ -116,8 +128,15 @@ class Service:
         contact = read("contact", lambda: self.tables.contact(subject), None) if request.outbound else None
         assessment = read("suitability", lambda: self.tables.assessment(subject), Assessment(None, None))
         customer = read("feature_row", lambda: self.tables.customer(subject), None)
+        texts = read("kept_texts", lambda: keeping.texts(self, subject, known), {})
         return replace(
-            known, switches=switches, contact=contact, assessment=assessment, customer=customer, trouble=tuple(trouble)
+            known,
+            texts=texts,
+            switches=switches,
+            contact=contact,
+            assessment=assessment,
+            customer=customer,
+            trouble=tuple(trouble),
         )
 
     def _recorded(

@@ -14,6 +14,7 @@ from pipeline_lib.conditions import Condition
 from pipeline_lib.errors import SettingsError
 from pipeline_lib.settings.base import Section
 
+
 def _condition(text: str) -> Condition:
     """A condition that does not parse, as pydantic reports it."""
     try:

@@ -39,7 +39,8 @@ MEMORY_MB, TIMEOUT_S = 1024, 3
 PACKAGE_FOLDER = "release"
 LIBRARY = Path(__file__).resolve().parent.parent.parent
 CODE = (
-    "__init__.py", "business_time.py", "canonical.py", "conditions.py", "errors.py", "keys.py", "objects.py", "records.py",
+    "__init__.py", "business_time.py", "canonical.py", "conditions.py", "errors.py", "keys.py", "objects.py",
+    "records.py",
     "audit/__init__.py", "audit/catalogue.py", "audit/chain.py", "audit/line.py", "audit/log.py", "audit/merkle.py",
     "audit/segment.py", "forest", "serve",
 )  # fmt: skip

@@ -1,6 +1,6 @@
 """The two questions. They hold the template's text, the facts and the product: no customer, no pseudonym.
 
-``VERSION`` is part of every cache key: another wording of the questions is another rewrite.
+Whoever changes a word of them changes ``keep.QUESTIONS`` too: earlier rewrites then no longer answer.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from typing import Any
 
 from pipeline_lib.serve.rewrite.provider import Prompt
 
-VERSION = "r1"
 _LANGUAGE = {"ko": "Korean, in the honorific style of a bank (합쇼체)", "en": "plain, polite English"}
 _WRITE = (
     "You rewrite one sentence of a bank to its customer. Write in {language}. Use only what EVIDENCE says: no other "
