@@ -53,30 +53,54 @@ class Finding:
     passed: bool
     hits: tuple[str, ...] = ()
     score: float | None = None
-    """A model's, where one was asked and could be read; None: the rule part's, 1 or 0."""
+    """A model's, where one was asked; None: the rule part's, 1 or 0."""
     threshold: float = 1.0
 
 
+class Text:
+    """A text as the lists see it: its Hangul without spaces, its words between single spaces."""
+
+    __slots__ = ("closed", "spaced", "text")
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.closed = "".join(text.split())
+        self.spaced = f" {_spaced(text)} "
+
+
+class Words:
+    """A list of words and phrases: whole words in Latin letters; in Hangul wherever they stand, however spaced."""
+
+    def __init__(self, words: Sequence[str]) -> None:
+        hangul = {word for word in words if any("가" <= letter <= "힣" for letter in word)}
+        self._closed = tuple((word, "".join(word.split())) for word in sorted(hangul))
+        others = [(word, _spaced(word)) for word in sorted(set(words) - hangul)]
+        self._spaced = tuple((word, f" {form} ") for word, form in others if form)
+        self._signs = tuple(word for word, form in others if not form)
+
+    def found(self, text: Text) -> list[str]:
+        """Those that the text has."""
+        hits = [word for word, form in self._closed if form in text.closed]
+        hits += [word for word, form in self._spaced if form in text.spaced]
+        return hits + [word for word in self._signs if word in text.text]
+
+
 class Gate:
-    """The rule parts of one package's policy, compiled once."""
+    """The rule parts of one package's policy."""
 
     def __init__(self, policy: Mapping[str, Any]) -> None:
-        self._restricted = _any_of(policy["restricted"])
-        self._urgent, self._person, self._terms = (_any_of(policy[name]) for name in ("urgent", "personal", "terms"))
-        self._assured = {int(grade): _any_of(words) for grade, words in policy["assured"].items()}
+        lists = ("restricted", "urgent", "personal", "terms")
+        self._restricted, self._urgent, self._person, self._terms = (Words(policy[name]) for name in lists)
+        self._assured = {int(grade): Words(words) for grade, words in policy["assured"].items()}
+        tables = (policy["product_names"].values(), policy["phrases"].values(), policy["facts"])
         self._vocabulary = {
-            locale: _any_of(
-                [names[locale] for names in policy["product_names"].values()]
-                + [words[locale] for words in policy["phrases"].values()]
-                + [words[locale] for words in policy["facts"]]
-            )
-            for locale in policy["ai_notice"]
+            locale: Words([words[locale] for table in tables for words in table]) for locale in policy["ai_notice"]
         }
 
     def check(self, text: str, evidence: Evidence) -> tuple[Finding, ...]:
         """One finding per criterion, in order."""
         sentence = text.replace(evidence.notice, "").strip()
-        rest = _without(sentence, evidence.known)
+        rest = Text(_without(sentence, evidence.known))
         hits = {
             "regulatory": self._regulatory(text, sentence, rest, evidence),
             "suitability": self._suitability(rest, evidence),
@@ -86,8 +110,8 @@ class Gate:
         }
         return tuple(Finding(name, not hits[name], tuple(hits[name])) for name in CRITERIA)
 
-    def _regulatory(self, text: str, sentence: str, rest: str, evidence: Evidence) -> list[str]:
-        hits = _found(self._restricted, rest) + _found(self._person, rest)
+    def _regulatory(self, text: str, sentence: str, rest: Text, evidence: Evidence) -> list[str]:
+        hits = self._restricted.found(rest) + self._person.found(rest)
         hits += ["personal_data" for pattern in _PERSONAL if pattern.search(text)]
         hits += ["rate" for _ in _PERCENT.finditer(sentence)]
         if INJECTION.search(text):
@@ -96,25 +120,25 @@ class Gate:
             hits.append("ai_notice")
         return hits
 
-    def _suitability(self, rest: str, evidence: Evidence) -> list[str]:
+    def _suitability(self, rest: Text, evidence: Evidence) -> list[str]:
         grade = UNGRADED if evidence.risk_grade is None else evidence.risk_grade
-        hits = [hit for limit, words in self._assured.items() if grade >= limit for hit in _found(words, rest)]
+        hits = [hit for limit, words in self._assured.items() if grade >= limit for hit in words.found(rest)]
         return hits if evidence.suitable else ["unsuitable", *hits]
 
-    def _unfounded(self, sentence: str, rest: str, evidence: Evidence) -> list[str]:
+    def _unfounded(self, sentence: str, rest: Text, evidence: Evidence) -> list[str]:
         """Numbers, products, features and columns that the evidence does not have."""
         numbers = set(_NUMBER.findall(" ".join(evidence.known)))
         hits = [number for number in _NUMBER.findall(sentence) if number not in numbers]
-        return hits + _found(self._vocabulary[evidence.locale], rest) + ["column" for _ in _COLUMN.finditer(rest)]
+        return hits + self._vocabulary[evidence.locale].found(rest) + ["column" for _ in _COLUMN.finditer(rest.text)]
 
-    def _tone(self, sentence: str, rest: str, evidence: Evidence) -> list[str]:
-        hits = _found(self._urgent, rest)
+    def _tone(self, sentence: str, rest: Text, evidence: Evidence) -> list[str]:
+        hits = self._urgent.found(rest)
         if evidence.locale == "ko" and not all(_polite(part) for part in _SENTENCE.findall(sentence) if part.strip()):
             hits.append("not_honorific")
         return hits
 
-    def _factuality(self, sentence: str, rest: str, evidence: Evidence) -> list[str]:
-        return _found(self._terms, rest) + ([] if evidence.product in sentence else ["product_name"])
+    def _factuality(self, sentence: str, rest: Text, evidence: Evidence) -> list[str]:
+        return self._terms.found(rest) + ([] if evidence.product.lower() in sentence.lower() else ["product_name"])
 
 
 def verdict(findings: Sequence[Finding]) -> str:
@@ -132,22 +156,12 @@ def _polite(sentence: str) -> bool:
 
 
 def _without(sentence: str, known: Sequence[str]) -> str:
-    for words in sorted((words for words in known if words), key=len, reverse=True):
-        sentence = sentence.replace(words, " ")
-    return sentence
+    """The sentence, in small letters, less what it may mention."""
+    rest = sentence.lower()
+    for words in sorted((words.lower() for words in known if words), key=len, reverse=True):
+        rest = rest.replace(words, " ")
+    return rest
 
 
-def _any_of(words: Sequence[str]) -> re.Pattern[str]:
-    """Whole words in Latin letters; in Hangul wherever they stand, and however they are spaced."""
-    return re.compile("|".join(sorted(map(_pattern, words), key=len, reverse=True)) or r"(?!)", re.IGNORECASE)
-
-
-def _pattern(words: str) -> str:
-    if any("가" <= letter <= "힣" for letter in words):
-        return r"\s*".join(re.escape(letter) for letter in words if not letter.isspace())
-    parts = r"\s+".join(re.escape(part) for part in words.split())
-    return rf"\b{parts}\b" if words[0].isalnum() and words[-1].isalnum() else parts
-
-
-def _found(pattern: re.Pattern[str], text: str) -> list[str]:
-    return [match.group() for match in pattern.finditer(text)]
+def _spaced(text: str) -> str:
+    return " ".join("".join(letter if letter.isalnum() else " " for letter in text.lower()).split())

@@ -141,14 +141,13 @@ class _Run:
 def scored(
     findings: Sequence[Finding], found: critique.Critique | None, policy: Mapping[str, Any]
 ) -> tuple[Finding, ...]:
-    """The findings with the model's parts: compliance is regulatory, factuality is hallucination."""
-    f_pass = float(policy["f_pass"])
+    """The findings with the model's parts: compliance is regulatory, factuality is hallucination; unread is 0."""
     parts = {
-        "regulatory": (None if found is None else float(found.c), 1.0),
-        "hallucination": (None if found is None else found.f, f_pass),
+        "regulatory": (0.0 if found is None else float(found.c), 1.0),
+        "hallucination": (0.0 if found is None else found.f, float(policy["f_pass"])),
     }
-    return tuple(
-        replace(one, score=score, threshold=least, passed=one.passed and score is not None and score >= least)
-        for one in findings
-        for score, least in [parts.get(one.criterion, (one.score, one.threshold))]
-    )
+    return tuple(_scored(one, *parts[one.criterion]) if one.criterion in parts else one for one in findings)
+
+
+def _scored(finding: Finding, score: float, least: float) -> Finding:
+    return replace(finding, score=score, threshold=least, passed=finding.passed and score >= least)
