@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline_lib.distill import metrics, routing, verdict
+from pipeline_lib.distill.agreement import agreement
 from pipeline_lib.distill.build import Built
 from pipeline_lib.distill.columns import Selection
 from pipeline_lib.distill.evidence import Counts
@@ -115,7 +116,8 @@ def disabled(task: str, kind: str, why: str) -> dict[str, Any]:
 
 def _model(frame: TaskFrame, built: Built | None) -> dict[str, Any]:
     if built is None:
-        return {"output_kind": None, "base_score": None, "features": [], "calibrator": None, "trees": 0, "leaves": 0}
+        return {"output_kind": None, "base_score": None, "features": [], "calibrator": None, "trees": 0, "leaves": 0,
+                "explanation": None}  # fmt: skip
     base = list(built.model.base_score)
     return {
         "output_kind": built.model.output_kind,
@@ -124,4 +126,5 @@ def _model(frame: TaskFrame, built: Built | None) -> dict[str, Any]:
         "calibrator": dict(built.calibrator),
         "trees": built.model.trees,
         "leaves": built.model.leaves,
+        "explanation": agreement(built.model.text, frame.parts["fidelity"].x),
     }

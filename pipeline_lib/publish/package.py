@@ -25,6 +25,7 @@ from pipeline_lib.publish import baked, baseline, model_text, tables
 from pipeline_lib.registry import versions
 from pipeline_lib.registry.package import BASELINE
 from pipeline_lib.runs import Out, RunContext, StageOutput, code_version
+from pipeline_lib.settings.serving import Agreement
 
 log = logging.getLogger(__name__)
 
@@ -128,6 +129,7 @@ def _task(ctx: RunContext, name: str, student: StageOutput | None, folder: Path)
         "calibrator": (served.get("calibrator") or {}).get("kind"),
         "base_rate": label_range["mean"] if label_range else facts.get("base_rate", _rate(labels, kind)),
         "normaliser": label_range,
+        "explanation": explained(served.get("explanation"), ctx.settings.serving.reasons.agreement),
         "fidelity": verdict,
     }
 
@@ -135,6 +137,14 @@ def _task(ctx: RunContext, name: str, student: StageOutput | None, folder: Path)
 def _baseline(ctx: RunContext, features: StageOutput, schema: Mapping[str, Any]) -> dict[str, Any]:
     columns = [column["name"] for column in schema["columns"]]
     return baseline.of_features(features, columns, ctx.settings.monitoring.drift.bins)
+
+
+def explained(found: Mapping[str, Any] | None, limits: Agreement) -> dict[str, Any] | None:
+    """How far the contributions that reasons rest on agree with TreeSHAP, and what follows; None = not measured."""
+    if found is None:
+        return None
+    flagged = found["top5_overlap"] < limits.top5
+    return {**found, "flagged": flagged, "names": "group" if found["sign_agreement"] < limits.sign else "feature"}
 
 
 def serve_layer(route: str, reason: str, verdict: str | None, *, has_twin: bool) -> tuple[int, str]:

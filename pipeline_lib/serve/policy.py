@@ -60,7 +60,9 @@ class Policy:
             items=tuple(_item(product, products["nba_classes"], scope) for product in products["products"]),
             suitability=Suitability(caps, frozenset(scope["blocked_nba_classes"]), frozenset(scope["blocked_groups"])),
             scorer=Scorer(baked["scoring"]),
-            reasons=ReasonBook(baked["templates"], baked["features"]["groups"], products["popular"]),
+            reasons=ReasonBook(
+                baked["templates"], baked["features"]["groups"], products["popular"], _coarse(bundle.manifest["tasks"])
+            ),
             gate=Gate(baked["templates"]),
             normalisers={str(task["name"]): task["normaliser"] for task in bundle.manifest["tasks"]},
             popular=tuple(products["popular"]),
@@ -133,6 +135,11 @@ def open_models(bundle: Bundle, predictor: Predictor | None, refused: str | None
     tasks = {str(task["name"]): _task(task) for task in bundle.manifest["tasks"]}
     share = float(bundle.policy["serving"]["anomaly_gain_share"])
     return Models(bundle, RuleBook(rules, products), tasks, predictor, refused, share)
+
+
+def _coarse(tasks: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Tasks of which a text names a group of features only; older packages did not measure it."""
+    return [str(task["name"]) for task in tasks if (task.get("explanation") or {}).get("names") == "group"]
 
 
 def _task(facts: Mapping[str, Any]) -> Task:

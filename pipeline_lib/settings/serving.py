@@ -203,9 +203,19 @@ class Fact(Section):
         return self
 
 
+class Agreement(Section):
+    """What reasons ask of the contributions that they quote, measured beside TreeSHAP. Source: serving.md 9.1."""
+
+    top5: float = Field(ge=0, le=1)
+    """Below this overlap of the five largest a task is flagged in the manifest [0..1]."""
+    sign: float = Field(ge=0, le=1)
+    """Below this share of equal signs a task's texts name groups of features, not features [0..1]."""
+
+
 class Reasons(Section):
     template_version: str
     top_features: int = Field(ge=1, le=10)
+    agreement: Agreement
     ai_notice: Text
     categories: dict[str, str]
     """Feature or feature group -> wording category; what is not listed is never quoted."""
