@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 from pipeline_lib.errors import AppendFailed, SettingsError
 from pipeline_lib.serve import explained
 from pipeline_lib.serve.guardrail import Evidence, verdict
+from pipeline_lib.serve.items import TableUnreadable
 from pipeline_lib.serve.keep import text_key
 from pipeline_lib.serve.reasons import Grounds, Reason
 from pipeline_lib.serve.request import LOCALES, Refused, one_of, only, text_of
-from pipeline_lib.serve.tables import TableUnreadable
 
 if TYPE_CHECKING:
     from pipeline_lib.serve.rewrite.loop import Rewriter
@@ -68,12 +68,13 @@ def parse(body: Mapping[str, Any]) -> Asked:
 def _answer(service: Service, asked: Asked) -> dict[str, Any]:
     """The stored answer, if its customer lets models speak of them."""
     try:
-        found = service.keep.answer(asked.prediction_id, service.now().timestamp())
+        now = service.now().timestamp()
+        found = service.keep.answer(asked.prediction_id, now)
         if found is None:
             raise UNKNOWN
         opted_out = service.tables.opt_out(found["subject"]).opted_out
         if opted_out:
-            service.keep.forget(found["subject"], None if found["by_rules"] else asked.prediction_id)
+            service.keep.forget(found["subject"], None if found["by_rules"] else asked.prediction_id, now)
     except TableUnreadable as error:
         log.error("nothing can be explained: %s", error)
         raise Refused(503, "NO_SAFE_ANSWER", "what was answered cannot be read", retryable=True) from error

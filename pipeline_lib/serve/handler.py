@@ -91,11 +91,11 @@ def open_service(environ: Mapping[str, str]) -> Service:
     keys = KeyFolder(Path(place["KEYS"]))
     keys.audit_root(place["KEY_ID"])  # or the first request would be the one to find out
     policy = load(Path(place["BUNDLE"]), place["MANIFEST_SHA256"])
+    items = SqliteItems(Path(place["TABLES"]))
     return Service(
         policy=policy,
-        tables=Tables(SqliteItems(Path(place["TABLES"])), int(policy.serving["kill_switch"]["cache_ms"])),
-        tables=Tables(Path(place["TABLES"]), int(policy.serving["kill_switch"]["cache_ms"])),
-        keep=Keep(Path(place["TABLES"]), int(policy.serving["l2a"]["ttl_h"])),
+        tables=Tables(items, int(policy.serving["kill_switch"]["cache_ms"])),
+        keep=Keep(items, int(policy.serving["l2a"]["ttl_h"])),
         append=Recorder(open_objects(place["AUDIT"]), place, keys),
         pepper=keys.pepper(),
         code_rev=str(policy.models.bundle.manifest["code_rev"]),

@@ -1,7 +1,8 @@
 """A tiny keyed store: items by key from named tables. What the items mean is in ``tables.py``.
 
 Of a folder, ``feature_rows.sqlite`` is replaced as a whole by the nightly refresh and ``state.sqlite`` is changed row
-by row by oversight. Each read opens the file, so a replaced file is seen at once.
+by row by oversight; ``kept.sqlite`` is the function's own, made when it is first written. Each read opens the file, so
+a replaced file is seen at once.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any, Protocol
 
 from pipeline_lib.errors import PipelineError
 
-FEATURES, STATE = "feature_rows.sqlite", "state.sqlite"
+FEATURES, STATE, KEPT = "feature_rows.sqlite", "state.sqlite", "kept.sqlite"
 
 KEYS: Mapping[str, str] = {
     "meta": "key",
@@ -24,8 +25,16 @@ KEYS: Mapping[str, str] = {
     "contact": "subject_ref",
     "suitability": "subject_ref",
     "idempotency": "key",
+    "kept": "key",
 }
 """Table -> name of its key."""
+EXPIRING = ("kept",)
+"""Items with ``stored_at`` and ``expires_at`` [s since 1970]: they may be lost at any time, and go when they expire."""
+_KEPT_TABLE = """
+CREATE TABLE IF NOT EXISTS kept (
+    key TEXT PRIMARY KEY, body TEXT NOT NULL, stored_at REAL NOT NULL, expires_at REAL NOT NULL);
+CREATE INDEX IF NOT EXISTS kept_expires_at ON kept (expires_at);
+"""
 REFRESHED = ("meta", "feature_row")
 """The nightly refresh owns these; oversight and the function own the others."""
 
@@ -57,6 +66,8 @@ class SqliteItems:
         self._folder = folder
 
     def get(self, table: str, key: str) -> Mapping[str, Any] | None:
+        if table in EXPIRING and not (self._folder / KEPT).is_file():
+            return None
         with self._opened(table, "ro") as database:
             row = database.execute(f"SELECT * FROM {table} WHERE {KEYS[table]} = ?", (key,)).fetchone()
         return None if row is None else dict(row)
@@ -67,13 +78,17 @@ class SqliteItems:
 
     def put(self, table: str, item: Mapping[str, Any]) -> None:
         names, marks = ", ".join(item), ", ".join("?" * len(item))
-        with self._opened(table, "rw") as database, database:
+        with self._opened(table, "rwc" if table in EXPIRING else "rw") as database, database:
+            if table in EXPIRING:  # nothing of oversight is in that file, so nobody waits for the disk
+                database.execute("PRAGMA synchronous = OFF")
+                database.executescript(_KEPT_TABLE)
+                database.execute(f"DELETE FROM {table} WHERE expires_at <= ?", (item["stored_at"],))
             database.execute(f"INSERT OR REPLACE INTO {table} ({names}) VALUES ({marks})", tuple(item.values()))
 
     @contextmanager
     def _opened(self, table: str, mode: str) -> Iterator[sqlite3.Connection]:
         """Waits 0.2 s for a reader's lock and 1 s for a writer's."""
-        name = FEATURES if table in REFRESHED else STATE
+        name = FEATURES if table in REFRESHED else KEPT if table in EXPIRING else STATE
         wait_s = 0.2 if mode == "ro" else 1
         try:
             url = f"file:{self._folder / name}?mode={mode}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline_lib.conditions import Condition
 from pipeline_lib.serve.decide import Decided, Known
-from pipeline_lib.serve.tables import TableUnreadable
+from pipeline_lib.serve.items import TableUnreadable
 
 if TYPE_CHECKING:
     from pipeline_lib.serve.service import Service

@@ -16,11 +16,12 @@ from pipeline_lib.errors import AppendFailed
 from pipeline_lib.serve import local
 from pipeline_lib.serve.guardrail import CRITERIA
 from pipeline_lib.serve.handler import respond
-from pipeline_lib.serve.keep import FILE, Keep, text_key
+from pipeline_lib.serve.items import KEPT as FILE
+from pipeline_lib.serve.items import SqliteItems, TableUnreadable
+from pipeline_lib.serve.keep import Keep, text_key
 from pipeline_lib.serve.reasons import Grounds, Reason
 from pipeline_lib.serve.rewrite.loop import Rewriter
 from pipeline_lib.serve.rewrite.provider import Prompt, ProviderFailed
-from pipeline_lib.serve.tables import TableUnreadable
 
 Body = Callable[..., dict[str, Any]]
 ROWS = ["data_access", "attribution_late", "guardrail_late"]
@@ -161,7 +162,7 @@ def test_an_opt_out_makes_void_what_models_said(echo: tuple[Desk, Echo]) -> None
     asked = len(provider.asked)
     assert desk.ask_first(answer)[0] == 404
     with closing(sqlite3.connect(desk.release.tables / FILE)) as database:
-        assert database.execute("SELECT count(*) FROM kept").fetchone() == (0,)
+        assert database.execute("SELECT DISTINCT body FROM kept").fetchall() == [("{}",)]
     assert len(provider.asked) == asked
 
 
@@ -320,16 +321,16 @@ def test_the_key_of_a_text_is_everything_it_rests_on() -> None:
 
 
 def test_what_is_kept_is_gone_after_its_hours_and_forgotten_by_customer(tmp_path: Any) -> None:
-    keep = Keep(tmp_path, 24)
+    keep = Keep(SqliteItems(tmp_path), 24)
     assert keep.answer("p", 0.0) is None
-    keep.forget("s")
+    keep.forget("s", None, 0.0)
     keep.put_text("s", "k1", {"text": "a"}, 1.0)
     keep.put_text("s", "k2", {"text": "b"}, 50_000.0)
     keep.put_text("t", "k1", {"text": "c"}, 50_000.0)
     keep.put_answer("p", {"subject": "s"}, 50_000.0)
     assert set(keep.texts("s", 86_400.0)) == {"k1", "k2"}
     assert set(keep.texts("s", 86_401.0)) == {"k2"}
-    keep.forget("s", "p")
+    keep.forget("s", "p", 50_001.0)
     assert (keep.texts("s", 50_001.0), keep.answer("p", 50_001.0)) == ({}, None)
     assert set(keep.texts("t", 50_001.0)) == {"k1"}
     keep.put_answer("q", {}, 200_000.0)
@@ -338,7 +339,7 @@ def test_what_is_kept_is_gone_after_its_hours_and_forgotten_by_customer(tmp_path
 
 
 def test_a_kept_answer_that_is_no_json_is_unreadable(tmp_path: Any) -> None:
-    keep = Keep(tmp_path, 24)
+    keep = Keep(SqliteItems(tmp_path), 24)
     keep.put_answer("p", {}, 1.0)
     with closing(sqlite3.connect(tmp_path / FILE)) as database, database:
         database.execute("UPDATE kept SET body = '{'")
