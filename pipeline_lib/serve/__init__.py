@@ -6,6 +6,7 @@
     layers.py      which layer answers each task       rules.py      layer 3, when no model may or can answer
     suitability.py caps no file can loosen             score.py      FD-TVS          slate.py   filter and choose
     trees.py       contributions along tree paths      reasons.py    templates       guardrail.py  five criteria
+    explain.py     why, asked for later                keep.py       what that needs      rewrite/  by a model
     record.py      the four audit entries              batch.py      the same answers for the gate's rows
 
 Standard library and ``lib_lightgbm.so`` only: no torch, airflow, numpy, lightgbm package or cryptography.
