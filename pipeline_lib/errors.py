@@ -161,6 +161,10 @@ class AppendFailed(AuditError):
     pass
 
 
+class PlaceTaken(AppendFailed):
+    """The next place of the chain holds something else: these entries are certainly not in the record."""
+
+
 class NotIntact(AuditError):
     """``report`` is the whole ``audit.report.Report``."""
 
