@@ -126,17 +126,22 @@ def load(folder: Path, manifest_sha256: str) -> Policy:
 
 @cache
 def service() -> Service:
-    """One per instance, made at the first request; what stopped the start is looked at again by the next one.
+    """One per instance, made at the first request; what stopped the start is looked at again by the next one."""
+    opened = started(os.environ)
+    # What lives as long as the instance need not be looked at by every full collection: the slowest answers.
+    gc.collect()
+    gc.freeze()
+    return opened
+
+
+def started(environ: Mapping[str, str]) -> Service:
+    """``open_service`` for somebody who waits for an answer.
 
     Raises:
         Refused: 503, the start was stopped; what stopped it is in the log only.
     """
     try:
-        opened = open_service(os.environ)
-        # What lives as long as the instance need not be looked at by every full collection: the slowest answers.
-        gc.collect()
-        gc.freeze()
-        return opened
+        return open_service(environ)
     except (PipelineError, OSError) as error:
         log.critical("refusing to start: %s", error)
         raise Refused(503, "NO_SAFE_ANSWER", "this function has no verified release, key or record") from error
