@@ -18,7 +18,7 @@ from math import inf
 from typing import Any
 
 from pipeline_lib.canonical import digest
-from pipeline_lib.errors import AppendFailed, PipelineError
+from pipeline_lib.errors import PipelineError
 from pipeline_lib.keys import subject_ref
 from pipeline_lib.records import Receipt
 from pipeline_lib.serve import answer, record
@@ -26,7 +26,7 @@ from pipeline_lib.serve.deadline import Deadline
 from pipeline_lib.serve.decide import Decided, Known, decide
 from pipeline_lib.serve.policy import Policy
 from pipeline_lib.serve.request import Refused, Request, parse
-from pipeline_lib.serve.tables import Assessment, OptOut, Switch, Tables, TableUnreadable
+from pipeline_lib.serve.tables import Assessment, OptOut, Switch, Tables
 
 log = logging.getLogger(__name__)
 SEOUL = timezone(timedelta(hours=9))
@@ -112,8 +112,8 @@ class Service:
             found = self.tables.opt_out(subject)
             state = "out" if found.opted_out else "in"
             trouble: tuple[str, ...] = ()
-        except TableUnreadable as error:
-            log.error("opt-out unreadable, answering by rules: %s", error)
+        except BROKEN as error:
+            log.error("opt-out unreadable, answering by rules: %s", _said(error))
             found, state, trouble = OptOut(True, None), "unreadable", ("optout",)
         return Known(found, state, (), None, Assessment(None, None), None, trouble)
 
@@ -127,8 +127,8 @@ class Service:
                 return otherwise
             try:
                 return get()
-            except TableUnreadable as error:
-                log.error("table %s unreadable: %s", name, error)
+            except BROKEN as error:
+                log.error("table %s unreadable: %s", name, _said(error))
                 trouble.append(name)
                 return otherwise
 
@@ -168,8 +168,7 @@ class Service:
         try:
             receipt = self.append(record.entries(at, request, decided.outcome, known.customer, elapsed_us))
         except BROKEN as error:
-            why = error if isinstance(error, AppendFailed) else type(error).__name__
-            log.error("nothing recorded, so nothing personal is answered: %s", why)
+            log.error("nothing recorded, so nothing personal is answered: %s", _said(error))
             return self._static(request_id, "AUDIT_UNAVAILABLE", "the answer cannot be recorded")
         return answer.body(self.policy, request, at, decided, known.customer, receipt, self.now(), started)
 
@@ -196,15 +195,16 @@ class Service:
         hours = int(self.policy.serving["idempotency_hours"])
         try:
             found = self.tables.stored_answer(request.idempotency_key, self.now().timestamp(), hours)
-        except TableUnreadable as error:
-            log.error("idempotency store unreadable, answering anew: %s", error)
-            return None
-        if found is None:
+            if found is None:
+                return None
+            stored: dict[str, Any] = json.loads(found[1])
+            void = known.opted_out and stored["status"] != "opted_out_rules"
+        except BROKEN as error:
+            log.error("idempotency store unreadable, answering anew: %s", _said(error))
             return None
         if found[0] != _request_digest(body):
             raise Refused(409, "IDEMPOTENCY_CONFLICT", "idempotency_key: used before with another body")
-        stored: dict[str, Any] = json.loads(found[1])
-        return None if known.opted_out and stored["status"] != "opted_out_rules" else stored
+        return None if void else stored
 
     def _store(
         self, request: Request, body: Mapping[str, Any] | None, known: Known, response: Mapping[str, Any]
@@ -214,8 +214,13 @@ class Service:
         text = json.dumps(response, ensure_ascii=False)
         try:
             self.tables.store_answer(request.idempotency_key, _request_digest(body), text, self.now().timestamp())
-        except TableUnreadable as error:
-            log.error("idempotency store not written: %s", error)
+        except BROKEN as error:
+            log.error("idempotency store not written: %s", _said(error))
+
+
+def _said(error: Exception) -> str:
+    """Our own errors in their words; of others the kind alone, for they quote the value that they stumbled over."""
+    return str(error) if isinstance(error, PipelineError) else type(error).__name__
 
 
 def _request_digest(body: Mapping[str, Any] | None) -> str:

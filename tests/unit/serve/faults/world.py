@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from array import array
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from pipeline_lib.audit import evidence, record
+from pipeline_lib.audit import record
 from pipeline_lib.audit.sinks import Spill
 from pipeline_lib.errors import StoreError
 from pipeline_lib.keys import KeyFolder
@@ -58,6 +59,9 @@ class Sink(LocalObjects):
 
         self.fails = fail
 
+    def up(self) -> None:
+        self.fails = lambda: None
+
 
 class Slow:
     """Tables whose reads take as long as they are told, and fail when they are told to."""
@@ -90,6 +94,7 @@ class World:
         self.release = Release.of(bank, folder)
         self.second = folder / "second"
         self.settings = _settings(bank, folder, self.second)
+        self.task = TASK
         self.seconds = 0.0
         self.remaining_ms: float | None = None
         self.changes: dict[str, Any] = {}
@@ -97,6 +102,7 @@ class World:
         self.sinks: tuple[Sink, Sink] | None = None
         self._service: Service | None = None
         self._held: list[sqlite3.Connection] = []
+        self._patched: list[tuple[Any, str, Any]] = []
         self.assess(3)
 
     @property
@@ -118,16 +124,20 @@ class World:
         assert CUSTOMER not in [*json.dumps(response).split('"')]
         return Observed(*contract.checked(response["statusCode"], json.loads(response["body"])))
 
+    def close(self) -> None:
+        """Undo what outlives this world."""
+        for target, name, before in reversed(self._patched):
+            setattr(target, name, before)
+        for holder in self._held:
+            holder.close()
+
+    def patch(self, target: Any, name: str, value: Any) -> None:
+        self._patched.append((target, name, getattr(target, name)))
+        setattr(target, name, value)
+
     def get_remaining_time_in_millis(self) -> float:
         """As the platform's context says it."""
         return 1e9 if self.remaining_ms is None else self.remaining_ms - self.seconds * 1000
-
-    def rows(self) -> int:
-        """Entries of answers in both stores of the record."""
-        store = record.store(self.settings)
-        found = evidence.chains(store, record.origin(self.settings))
-        lines = [line for keys in found.values() for key in keys for line in store.get(key).splitlines()]
-        return sum(json.loads(line)["header"]["log_table"] != "log_operation" for line in lines)
 
     def model(self, task: str = TASK, name: str = "model") -> Path:
         return self.release.folder / "students" / task / f"{name}.forest"
@@ -186,12 +196,62 @@ class World:
     def switch(self, scope: str, target: str, fallback: str) -> None:
         self.sql("state", "INSERT INTO kill_switch VALUES ('sw1', ?, ?, ?, 1, 1)", scope, target, fallback)
 
-    @contextmanager
-    def locked(self, name: str) -> Iterator[None]:
-        """Somebody else holds the whole table."""
-        with closing(sqlite3.connect(self.release.tables / f"{name}.sqlite", isolation_level=None)) as holder:
-            holder.execute("BEGIN EXCLUSIVE")
-            yield
+    def opt_out(self, fallback: str | None) -> None:
+        self.sql("state", "INSERT INTO optout VALUES (?, ?, '2026-11-01')", self.release.subject(CUSTOMER), fallback)
+
+    def lock(self, name: str) -> None:
+        """Somebody else holds the whole table until this world is closed."""
+        holder = sqlite3.connect(self.release.tables / f"{name}.sqlite", isolation_level=None)
+        holder.execute("BEGIN EXCLUSIVE")
+        self._held.append(holder)
+
+    def columns(self) -> list[str]:
+        with closing(sqlite3.connect(self.release.tables / "feature_rows.sqlite")) as database:
+            return list(json.loads(database.execute("SELECT value FROM meta WHERE key = 'columns'").fetchone()[0]))
+
+    def edit_row(self, changed: Mapping[str, float] | None) -> None:
+        """Features of the customer, by name; None takes the row away."""
+        subject = self.release.subject(CUSTOMER)
+        if changed is None:
+            self.sql("feature_rows", "DELETE FROM feature_row WHERE subject_ref = ?", subject)
+            return
+        with closing(sqlite3.connect(self.release.tables / "feature_rows.sqlite")) as database:
+            sql = "SELECT features FROM feature_row WHERE subject_ref = ?"
+            values = array("f", database.execute(sql, (subject,)).fetchone()[0])
+        for name, value in changed.items():
+            values[self.columns().index(name)] = value
+        sql = "UPDATE feature_row SET features = ? WHERE subject_ref = ?"
+        self.sql("feature_rows", sql, values.tobytes(), subject)
+
+    def later(self, **step: float) -> None:
+        self.release.now += timedelta(**step)
+
+    def replace_policy(self, **changed: Any) -> None:
+        service = self.start()
+        service.policy = replace(service.policy, **changed)
+
+    def slow_prediction(self, seconds: float) -> None:
+        """Predicting the usual task takes so long; what is looked at is one after it."""
+        self.task = "nba_primary"
+        predictor: Any = self.start().policy.models.predictor
+        inner = predictor.predict
+
+        def predict(student: Any, row: Any) -> Any:
+            found = inner(student, row)
+            if student.task == TASK:
+                self.seconds += seconds
+            return found
+
+        predictor.predict = predict
+
+    def take_next_place(self) -> None:
+        receipt = self.ask().body["receipt"]
+        folder = self.release.audit / "seg" / receipt["writer_id"] / f"{receipt['epoch']:010}"
+        (folder / f"{receipt['last_seq'] + 1:012}.jsonl").write_bytes(b"somebody else was here")
+
+    def where(self) -> tuple[int, int]:
+        """Entries of answers in the first and in the second store."""
+        return _entries(LocalObjects(self.release.audit)), _entries(LocalObjects(self.second))
 
     def _opened(self) -> Service:
         at = {"SERVE_ORIGIN": record.origin(self.settings), "SERVE_KEY_ID": self.settings.audit.key_id}
@@ -200,6 +260,11 @@ class World:
         made.now = lambda: self.release.now
         made.clock = lambda: self.seconds
         return made
+
+
+def _entries(store: LocalObjects) -> int:
+    lines = [line for key in store.list("seg") for line in store.get(key).splitlines() if line.startswith(b"{")]
+    return sum(json.loads(line)["header"]["log_table"] != "log_operation" for line in lines)
 
 
 def _settings(bank: RunContext, folder: Path, second: Path) -> Settings:
