@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline_lib.audit import record, session
+from pipeline_lib.audit import checkpoint, record, session, verify
 from pipeline_lib.errors import StoreError
 from pipeline_lib.records import Receipt
 from pipeline_lib.runs import RunContext
@@ -92,23 +92,23 @@ class Storm:
                 self.sink_state[i] = "up"
             self.sinks[i].keeps = self.sink_state[i] == "keeps"
         self.model_fails = dice.choice(["refuses", "no number", "slow"]) if dice.random() < 0.05 else ""
-        if dice.random() < 0.02:
+        if dice.random() < 0.01:
             self._switch(number)
+        if dice.random() < 0.1:
+            self.world.sql("state", "UPDATE kill_switch SET active = 0")
+        if dice.random() < 0.002:
+            self.world.sql("state", "DELETE FROM optout")
         if dice.random() < 0.02:
             subject = self.world.release.subject(f"c{dice.randint(1, CUSTOMERS)}")
             sql = "INSERT OR REPLACE INTO optout VALUES (?, ?, '2026-11-01')"
             self.world.sql("state", sql, subject, dice.choice([None, "disable", "human_review", "nonsense"]))
-        if dice.random() < 0.01:
+        if dice.random() < 0.005:
             self._damage_row()
         if dice.random() < 0.02:
             self.world.later(hours=dice.choice([-1, 1]))
         self.world.seconds += dice.random() * 2
 
     def _switch(self, number: int) -> None:
-        """Half of the time all are cleared."""
-        if self.dice.random() < 0.5:
-            self.world.sql("state", "UPDATE kill_switch SET active = 0")
-            return
         scope, target = self.dice.choice([("global", "*"), ("task", "churn_signal"), ("cluster", "x")])
         fallback = self.dice.choice(["rule_based", "disable", "previous_model"])
         sql = "INSERT INTO kill_switch VALUES (?, ?, ?, ?, 1, 1)"
@@ -208,8 +208,9 @@ class Storm:
         assert all(sorted(events) == EVENTS for events in by_request.values())
         assert not figures.receipts.keys() - by_request.keys()
         figures.unanswered_sets = len(by_request.keys() - figures.receipts.keys())
-        session.commit(settings)
-        figures.verdict = session.verification(settings, list(figures.receipts.values())).verdict
+        checkpoint.seal(settings)
+        receipts = list(figures.receipts.values())
+        figures.verdict = verify.examine(settings, receipts, with_store=False).verdict
 
 
 def storm(bank: RunContext, folder: Path, seed: int, requests: int) -> Figures:
