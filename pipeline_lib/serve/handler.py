@@ -107,11 +107,11 @@ def open_service(environ: Mapping[str, str]) -> Service:
     keys = KeyFolder(Path(place["KEYS"]))
     keys.audit_root(place["KEY_ID"])  # or the first request would be the one to find out
     policy = load(Path(place["BUNDLE"]), place["MANIFEST_SHA256"])
-    timeout_s = int(policy.serving["append_timeout_ms"]) / 1000
+    read_s, append_s = (int(policy.serving[name]) / 1000 for name in ("read_timeout_ms", "append_timeout_ms"))
     return Service(
         policy=policy,
-        tables=Tables(Path(place["TABLES"]), int(policy.serving["kill_switch"]["cache_ms"])),
-        append=Recorder(open_sink(place["AUDIT"], environ.get("SERVE_AUDIT_SECONDARY"), timeout_s), place, keys),
+        tables=Tables(Path(place["TABLES"]), int(policy.serving["kill_switch"]["cache_ms"]), read_s),
+        append=Recorder(open_sink(place["AUDIT"], environ.get("SERVE_AUDIT_SECONDARY"), append_s), place, keys),
         pepper=keys.pepper(),
         code_rev=str(policy.models.bundle.manifest["code_rev"]),
         as_of_allowed=place["ENV"] != "prod",

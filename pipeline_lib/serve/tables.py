@@ -95,6 +95,8 @@ class Tables:
 
     folder: Path
     switch_cache_ms: int
+    timeout_s: float = 0.2
+    """How long a read or write may wait for somebody who holds the file [s]."""
     clock: Callable[[], float] = time.monotonic
     _switches: tuple[float, tuple[Switch, ...]] | None = field(default=None, init=False)
 
@@ -150,7 +152,9 @@ class Tables:
 
     def _all(self, name: str, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         try:
-            with closing(sqlite3.connect(f"file:{self.folder / name}?mode=ro", uri=True, timeout=0.2)) as database:
+            with closing(
+                sqlite3.connect(f"file:{self.folder / name}?mode=ro", uri=True, timeout=self.timeout_s)
+            ) as database:
                 return database.execute(sql, values).fetchall()
         except sqlite3.Error as error:
             raise TableUnreadable(f"{name}: {error}") from error
@@ -158,7 +162,9 @@ class Tables:
     def _write(self, sql: str, *values: Any) -> None:
         try:
             with (
-                closing(sqlite3.connect(f"file:{self.folder / STATE}?mode=rw", uri=True, timeout=1)) as database,
+                closing(
+                    sqlite3.connect(f"file:{self.folder / STATE}?mode=rw", uri=True, timeout=self.timeout_s)
+                ) as database,
                 database,
             ):
                 database.execute(sql, values)

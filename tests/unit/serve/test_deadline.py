@@ -124,6 +124,11 @@ def test_a_batch_has_no_deadline(clocked: tuple[Any, list[float], list[str]], re
     assert "DEADLINE" not in json.dumps(body)
 
 
+def test_each_store_has_the_timeout_of_the_policy(release: Any) -> None:
+    service = release.service()
+    assert service.tables.timeout_s == 0.2 == service.policy.serving["read_timeout_ms"] / 1000
+
+
 @given(st.floats(0, 1e3), st.floats(0, 1e3), st.floats(0, 1e3))
 def test_a_deadline_is_a_moment(soft: float, hard: float, now: float) -> None:
     seconds = [0.0]

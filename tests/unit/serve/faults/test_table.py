@@ -25,7 +25,6 @@ def test_what_breaks_is_seen_as_the_table_says(words: str, world: World) -> None
     row = TABLE[words]
     row.bring_about(world)
     assert observed(world) == row.seen
-    assert page.FAMILIES
 
 
 def observed(world: World) -> Seen:
@@ -56,3 +55,8 @@ def rows(world: World, kept: list[int]) -> str:
     if kept == [0, 4]:
         return "4, second store"
     return str(kept[0])
+
+
+def test_the_page_shows_this_table() -> None:
+    text = page.PAGE.read_text(encoding="utf-8")
+    assert page.written(text) == text, "run python -m tests.unit.serve.faults.page"
