@@ -58,7 +58,7 @@ def body_of(text: str | bytes, media_type: str) -> Mapping[str, Any]:
     if media_type.split(";")[0].strip().lower() != "application/json":
         raise Refused(415, "MEDIA_TYPE", "content-type must be application/json")
     try:
-        body = json.loads(data, object_pairs_hook=_unique, parse_constant=_no_number)
+        body = json.loads(data, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
         raise Refused(400, "INVALID_REQUEST", f"the body is not JSON: {error}") from error
     if not isinstance(body, dict):
@@ -165,10 +165,6 @@ def _invalid(field: str, expected: str, found: Any) -> Refused:
     """What was found is told by its kind: a value in the wrong field may be somebody's number or name."""
     kind = _KINDS.get(type(found), "a number")
     return Refused(400, "INVALID_REQUEST", f"{field}: expected {expected}, found {kind}")
-
-
-def _no_number(name: str) -> None:
-    raise ValueError(f"{name} is no number")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

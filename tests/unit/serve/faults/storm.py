@@ -87,10 +87,10 @@ class Storm:
                 self.bad_tables[name] = dice.choice(["refuses", "garbage", "slow"])
         for i, state in enumerate(self.sink_state):
             if state == "up" and dice.random() < 0.02:
-                self.sink_state[i] = dice.choice(["refuses", "times out", "keeps"])
+                self.sink_state[i] = dice.choice(["refuses", "times out", "keeps", "flickers"])
             elif state != "up" and dice.random() < 0.25:
                 self.sink_state[i] = "up"
-            self.sinks[i].keeps = self.sink_state[i] == "keeps"
+            self.sinks[i].keeps = self.sink_state[i] in ("keeps", "flickers")
         self.model_fails = dice.choice(["refuses", "no number", "slow"]) if dice.random() < 0.05 else ""
         if dice.random() < 0.01:
             self._switch(number)
@@ -135,7 +135,7 @@ class Storm:
     def _sink_fails(self, sink: Sink) -> Callable[[], None]:
         def fail() -> None:
             state = self.sink_state[self.sinks.index(sink)]
-            if state == "up":
+            if state == "up" or (state == "flickers" and self.dice.random() < 0.3):
                 return
             if state != "refuses":
                 self.world.seconds += APPEND_TIMEOUT_S
