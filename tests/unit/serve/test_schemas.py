@@ -37,6 +37,16 @@ def test_parser_and_schema_agree_on_what_is_a_request(body: dict[str, Any]) -> N
     assert accepted(body) == contract.validator("request").is_valid(body)
 
 
+@pytest.mark.parametrize("name", [*bodies.NAMES, "colour"])
+@pytest.mark.parametrize("channel", ["branch", "web"])
+def test_parser_and_schema_agree_at_the_edges_of_every_field(name: str, channel: str) -> None:
+    good = {"customer_id": "c5", "channel": channel, "access_reason": "self_service"}
+    named = {"operator_id": "o", "terminal_id": "t"} if channel == "branch" else {}
+    for value in bodies.EDGES:
+        body = {**good, **named, name: value}
+        assert accepted(body) == contract.validator("request").is_valid(body), (name, value)
+
+
 @pytest.mark.parametrize("body", [[], None, 5, "text", {}])
 def test_what_is_no_request_is_none_to_the_schema(body: Any) -> None:
     assert not contract.validator("request").is_valid(body)
