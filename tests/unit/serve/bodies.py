@@ -22,7 +22,8 @@ DAYS = st.sampled_from(["2026-11-16", "20261116", "2026-W47-1", "2026-11-31", "2
 EDGES: tuple[Any, ...] = (
     None, True, False, 0, 1, 5, 6, -1, 1.5, 2.0, 5.0, float("nan"), float("inf"), 10**30, "", " ", "x", "x" * 64,
     "x" * 65, "a\nb", "a\x00", "\u00a0", "\u200b", "\u202e", "\ue000", "\ud800", "é", "가", "😀" * 64, "😀" * 65,
-    "branch", "web", "2026-11-16", "20261116", [], {}, [None], [1], ["x"], ["churn_signal"], ["components", "components"], [["x"]],
+    "branch", "web", "2026-11-16",
+    "20261116", [], {}, [None], [1], ["x"], ["churn_signal"], ["components", "components"], [["x"]],
     {"locale": "ko"}, {"locale": None}, {"session_id": ""}, {"session_id": "a\tb"}, {"as_of": "2026-11-31"}, {"x": 1},
 )  # fmt: skip
 """Values at the edge of what some field allows."""
