@@ -22,6 +22,7 @@ PipelineError
     ChainBroken        .index of the first bad entry
     SignatureInvalid   a signature or MAC does not verify
     AppendFailed       the entry is not durable: the action it records must not happen
+      PlaceTaken       the next place of the chain holds something else: the entry is certainly not there
     NotIntact          verification did not end INTACT: .report
       Tampered         somebody changed the record
       NotVerified      something could not be looked at or is missing; never to be read as intact
@@ -159,6 +160,10 @@ class SignatureInvalid(AuditError):
 
 class AppendFailed(AuditError):
     pass
+
+
+class PlaceTaken(AppendFailed):
+    """The next place of the chain holds something else: these entries are certainly not in the record."""
 
 
 class NotIntact(AuditError):

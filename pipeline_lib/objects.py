@@ -27,8 +27,12 @@ _TEMP = ".tmp"
 _LOCKS = ".locks"
 
 
-def open_objects(url: str) -> Objects:
+def open_objects(url: str, timeout_s: float | None = None) -> Objects:
     """The store at ``file:///path`` or ``s3://bucket/prefix``.
+
+    Args:
+        timeout_s: a remote store is asked once for each call, and a call that takes longer has failed [s]; without
+            it the store's own patience. A local disk cannot be hurried.
 
     Raises:
         StoreError: another scheme, or no path or bucket.
@@ -37,7 +41,7 @@ def open_objects(url: str) -> Objects:
     if parts.scheme == "file" and parts.path.startswith("/"):
         return LocalObjects(Path(parts.path))
     if parts.scheme == "s3" and parts.netloc:
-        return S3Objects(parts.netloc, parts.path.strip("/"))
+        return S3Objects(parts.netloc, parts.path.strip("/"), timeout_s)
     raise StoreError(f"object store root must be file:///absolute/path or s3://bucket/prefix, found {url!r}")
 
 
@@ -200,16 +204,18 @@ class LocalObjects(Objects):
 
 
 class S3Objects(Objects):
-    def __init__(self, bucket: str, prefix: str) -> None:
+    def __init__(self, bucket: str, prefix: str, timeout_s: float | None = None) -> None:
         import boto3
         from boto3.exceptions import Boto3Error
+        from botocore.config import Config
         from botocore.exceptions import BotoCoreError, ClientError
 
+        once = {"connect_timeout": timeout_s, "read_timeout": timeout_s, "retries": {"total_max_attempts": 1}}
         self._refused, self._failed = ClientError, (BotoCoreError, Boto3Error)
         self._bucket, self._prefix = bucket, prefix
         self.url = f"s3://{bucket}/{prefix}".rstrip("/")
         try:
-            self._client = boto3.client("s3")
+            self._client = boto3.client("s3", config=Config(**once) if timeout_s else None)
         except (BotoCoreError, ValueError) as error:  # a ValueError is an endpoint that is no address
             raise StoreError(f"{self.url}: {error}") from error
 

@@ -166,7 +166,8 @@ def _start(name: str, folder: Path, warm: int, peers: str | None) -> list[Any]:
     command = [str(python), *flags, str(HERE / "children.py"), name, str(folder), str(warm)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return [*json.loads(done.stdout), (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) * 1e3]
+    last = json.loads(done.stdout.splitlines()[-1])  # after the lines of metrics
+    return [*last, (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) * 1e3]
 
 
 def conditions() -> None:

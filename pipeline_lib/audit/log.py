@@ -24,7 +24,7 @@ from pipeline_lib.audit import catalogue, segment
 from pipeline_lib.audit.line import Line
 from pipeline_lib.audit.segment import ONCE, Chain, Entry, Head
 from pipeline_lib.canonical import canonical_bytes
-from pipeline_lib.errors import AppendFailed, AuditError, ObjectExists, ObjectMissing, StoreError
+from pipeline_lib.errors import AppendFailed, AuditError, ObjectExists, ObjectMissing, PlaceTaken, StoreError
 from pipeline_lib.keys import KeyFolder
 from pipeline_lib.objects import Objects
 from pipeline_lib.records import Receipt
@@ -93,7 +93,7 @@ class Writer:
 
         Raises:
             AppendFailed: an entry is not admissible (the chain goes on), or the object is not known to be durable
-                or its place is taken (the chain is stopped).
+                or its place is taken (PlaceTaken); then the chain is stopped.
         """
         with self._lock:
             if self._stopped:
@@ -102,9 +102,12 @@ class Writer:
             data, head = _built(self._chain, self._head, entries, self._key_id, self._now_us(), self._clock)
             try:
                 _create(self._store, self._chain.key_of(first), data)
-            except (AppendFailed, ObjectExists) as error:
-                self._stopped = f"EPOCH_CONFLICT: {error}" if isinstance(error, ObjectExists) else str(error)
-                raise AppendFailed(self._stopped) from error
+            except ObjectExists as error:
+                self._stopped = f"EPOCH_CONFLICT: {error}"
+                raise PlaceTaken(self._stopped) from error
+            except AppendFailed as error:
+                self._stopped = str(error)
+                raise
             self._head = head
         return Receipt(self._chain.origin, self._chain.writer_id, self._chain.epoch, first, head.seq, head.entry_hash)
 

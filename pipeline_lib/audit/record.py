@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from pipeline_lib.audit import log
 from pipeline_lib.audit.segment import Entry
+from pipeline_lib.audit.sinks import Both
 from pipeline_lib.keys import KeyFolder
 from pipeline_lib.objects import Objects, open_objects
 from pipeline_lib.records import Receipt
@@ -19,8 +20,9 @@ def origin(settings: Settings) -> str:
 
 
 def store(settings: Settings) -> Objects:
-    """Where the evidence lies."""
-    return open_objects(settings.place.audit)
+    """Where the evidence lies; with what the serving function wrote to the second store meanwhile."""
+    first, second = open_objects(settings.place.audit), settings.place.audit_secondary
+    return Both(first, open_objects(second)) if second else first
 
 
 def writer(settings: Settings, service: str) -> log.Writer:

@@ -1,4 +1,5 @@
-"""What is answered, given what is known: pure functions of package, request and tables; no reads, no clock.
+"""What is answered, given what is known: pure functions of package, request and tables; no reads, no clock but the
+deadline that the caller hands in.
 
 Routing and prediction; candidates, score and choice; reasons; guardrail; review tier. A failing model is never an
 error. Source: serving.md 4, 5, 7, 9 and 10.
@@ -6,20 +7,23 @@ error. Source: serving.md 4, 5, 7, 9 and 10.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any
 
 from pipeline_lib.serve import guardrail, record, slate
 from pipeline_lib.serve.keep import text_key
-from pipeline_lib.serve.layers import Overrides, TaskAnswer
+from pipeline_lib.serve.layers import DEADLINE, FAILED, Overrides, TaskAnswer, never
 from pipeline_lib.serve.policy import Policy
 from pipeline_lib.serve.reasons import Attribution, Reason, attribute
 from pipeline_lib.serve.request import Request
 from pipeline_lib.serve.score import task_values
 from pipeline_lib.serve.suitability import Item, Profile
 from pipeline_lib.serve.tables import Assessment, Contact, Customer, OptOut, Switch
+
+CLOCK_SLACK_D = 1
+"""Rows dated so far ahead are a night's work in another time zone; beyond it a clock is wrong [days]."""
 
 
 @dataclass(frozen=True)
@@ -56,15 +60,18 @@ class Decided:
 
 
 def decide(
-    policy: Policy, request: Request, subject: str, known: Known, today: date, hour: int, prediction_id: str
-) -> Decided:
+    policy: Policy, request: Request, subject: str, known: Known, today: date, hour: int, prediction_id: str,
+    late: Callable[[], bool] = never, force: str | None = None,
+) -> Decided:  # fmt: skip
     """Layers, score, reasons, guardrail and tier of one request.
 
     Args:
         today: date in Seoul that ages are counted from. hour: hour of the day in Seoul.
         prediction_id: random; what rank 1 is drawn with, where the package explores.
+        late: whether the deadline has passed. force: a reason to answer every task by rules.
     """
-    override, u = overrides(policy, known, today), slate.uniform(prediction_id)
+    override = Overrides(force) if force else overrides(policy, known, today, late)
+    u = slate.uniform(prediction_id)
     first = _decide(policy, request, subject, known, today, override, u)
     status = _whole_answer(policy, request, known, hour)
     if status:
@@ -75,22 +82,27 @@ def decide(
     return first
 
 
-def overrides(policy: Policy, known: Known, today: date) -> Overrides:
+def overrides(policy: Policy, known: Known, today: date, late: Callable[[], bool] = never) -> Overrides:
     """What outranks the manifest, first match wins. Source: serving.md 4."""
     tasks = {switch.target: f"SWITCH:{switch.switch_id}" for switch in known.switches if switch.scope == "task"}
     wide = next((switch for switch in known.switches if switch.scope != "task"), None)
     if known.opted_out:
         reason = "OPTED_OUT" if known.opt_out_state == "out" else "OPTOUT_UNREADABLE"
         return Overrides(reason)
-    if wide:  # a customer's cluster is not known here, so a cluster's switch stops everybody
-        return Overrides(f"SWITCH:{wide.switch_id}")
+    cut = late()  # then what was not read is not unreadable but late
+    if wide and not (cut and "kill_switch" in known.trouble):
+        return Overrides(f"SWITCH:{wide.switch_id}")  # a cluster's too: which cluster a customer is in is not known
+    if cut:
+        return Overrides(DEADLINE)
     if known.customer is None:
         return Overrides("FEATURES_UNREADABLE" if "feature_row" in known.trouble else "COLD_START")
     if known.customer.row.schema_hash != policy.models.bundle.manifest["feature_schema_hash"]:
         return Overrides("SCHEMA_MISMATCH")
     if (today - known.customer.refreshed).days > int(policy.serving["feature"]["hard_max_age_d"]):
         return Overrides("FEATURES_TOO_OLD")
-    return Overrides(None, tasks)
+    if (known.customer.refreshed - today).days > CLOCK_SLACK_D:
+        return Overrides("FEATURES_FROM_FUTURE")
+    return Overrides(None, tasks, late)
 
 
 def _whole_answer(policy: Policy, request: Request, known: Known, hour: int) -> str | None:
@@ -150,7 +162,7 @@ def _decide(
     )  # fmt: skip
     stale = policy.suitability.stale(profile, today)
     methods = tuple(one.method for one, good in zip(attributions, passed, strict=True) if good)
-    return Decided(outcome, kept, methods, _flags(policy, known, override, today), stale)
+    return Decided(outcome, kept, methods, _flags(policy, known, override, answers, today), stale)
 
 
 def _slate(
@@ -253,10 +265,13 @@ def _withheld(decided: Decided, status: str) -> Decided:
     return replace(decided, outcome=outcome, reasons=(), methods=())
 
 
-def _flags(policy: Policy, known: Known, override: Overrides, today: date) -> dict[str, Any]:
+def _flags(
+    policy: Policy, known: Known, override: Overrides, answers: Mapping[str, TaskAnswer], today: date
+) -> dict[str, Any]:
+    failed = any(answer.layer_reason in FAILED for answer in answers.values())
     age_h = (today - known.customer.refreshed).days * 24 if known.customer else None
     return {
-        "degraded": bool(known.trouble) or policy.models.predictor is None,
+        "degraded": bool(known.trouble) or policy.models.predictor is None or failed,
         "cold_start": known.customer is None,
         "stale_features": age_h is not None and age_h > int(policy.serving["feature"]["max_age_h"]),
         "ood": None,

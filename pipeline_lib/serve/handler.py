@@ -11,9 +11,11 @@ a function that answers by rules:
     SERVE_MANIFEST_SHA256   hex SHA-256 of its manifest, fixed at publish
     SERVE_TABLES            folder with feature_rows.sqlite and state.sqlite
     SERVE_AUDIT             store of the record's evidence: file:///folder or s3://bucket/prefix
+    SERVE_AUDIT_SECONDARY   optional: store for what SERVE_AUDIT does not take; see audit/sinks.py
     SERVE_KEYS              folder of secrets: pepper.key and the record's root key
     SERVE_ORIGIN            identity of the record
     SERVE_KEY_ID            id of the record's root key
+    SERVE_AUTHORIZER        optional: jwt = the gateway names the caller in every event; see caller.py
     SERVE_ENV               local, staging or prod; prod refuses context.as_of
 
 Source: serving.md 3, 11, 12 and 14.
@@ -26,31 +28,30 @@ import gc
 import json
 import logging
 import os
+import sys
+import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import cache
+from math import inf
 from pathlib import Path
 from typing import Any
 
-from pipeline_lib.audit.log import Writer
-from pipeline_lib.audit.segment import Entry
 from pipeline_lib.errors import (
-    AppendFailed,
     ContractError,
     ManifestMismatch,
     PipelineError,
-    SecretMissing,
     SettingsError,
 )
 from pipeline_lib.keys import KeyFolder
-from pipeline_lib.objects import Objects, open_objects
-from pipeline_lib.records import Receipt
+from pipeline_lib.serve import caller, metrics
 from pipeline_lib.serve.bundle import Bundle, open_bundle, open_policy
 from pipeline_lib.serve.items import SqliteItems
 from pipeline_lib.serve.keep import Keep
 from pipeline_lib.serve.kernel import LibraryFailed
 from pipeline_lib.serve.policy import Policy
 from pipeline_lib.serve.predictor import Predictor
+from pipeline_lib.serve.recorder import Recorder, open_sink
 from pipeline_lib.serve.request import Refused, body_of
 from pipeline_lib.serve.service import Service
 from pipeline_lib.serve.tables import Tables
@@ -61,21 +62,40 @@ RECOMMEND, EXPLAIN = ("POST", "/v1/recommendations"), ("POST", "/v1/reasons")
 
 
 def handler(event: Mapping[str, Any], context: object = None) -> dict[str, Any]:
-    """Answer one event of the HTTP gateway (payload format 2.0)."""
-    return respond(event, service)
+    """Answer one event of the HTTP gateway (payload format 2.0), and log one line of metrics."""
+    started = time.perf_counter()
+    http, body = answered(event, service, context)
+    response = _response(http, body)
+    elapsed_ms = (time.perf_counter() - started) * 1000
+    sys.stdout.write(metrics.line(http, body, elapsed_ms, int(time.time() * 1000)) + "\n")
+    return response
 
 
-def respond(event: Mapping[str, Any], get_service: Callable[[], Service]) -> dict[str, Any]:
-    """Route, answer, and turn every refusal into its documented error."""
+def respond(event: Mapping[str, Any], get_service: Callable[[], Service], context: object = None) -> dict[str, Any]:
+    """The gateway's response to an event."""
+    return _response(*answered(event, get_service, context))
+
+
+def answered(
+    event: Mapping[str, Any], get_service: Callable[[], Service], context: object = None
+) -> tuple[int, dict[str, Any]]:
+    """Route, answer, and turn every refusal into its documented error.
+
+    Args:
+        context: the platform's; what it says of the time that remains bounds the answer.
+
+    Returns:
+        HTTP status and body.
+    """
     request_id = uuid.uuid4().hex
     try:
-        return _response(200, _routed(event, get_service, request_id))
+        return 200, _routed(event, get_service, request_id, _remaining_s(context))
     except Refused as refused:
         log.info("request %s refused: %s", request_id, refused.code)
         error = {
             "code": refused.code, "message": refused.message, "request_id": request_id, "retryable": refused.retryable,
         }  # fmt: skip
-        return _response(refused.http, {"error": error})
+        return refused.http, {"error": error}
 
 
 def open_service(environ: Mapping[str, str]) -> Service:
@@ -91,12 +111,13 @@ def open_service(environ: Mapping[str, str]) -> Service:
     keys = KeyFolder(Path(place["KEYS"]))
     keys.audit_root(place["KEY_ID"])  # or the first request would be the one to find out
     policy = load(Path(place["BUNDLE"]), place["MANIFEST_SHA256"])
-    items = SqliteItems(Path(place["TABLES"]))
+    read_s, append_s = (int(policy.serving[name]) / 1000 for name in ("read_timeout_ms", "append_timeout_ms"))
+    items = SqliteItems(Path(place["TABLES"]), read_s)
     return Service(
         policy=policy,
         tables=Tables(items, int(policy.serving["kill_switch"]["cache_ms"])),
         keep=Keep(items, int(policy.serving["l2a"]["ttl_h"])),
-        append=Recorder(open_objects(place["AUDIT"]), place, keys),
+        append=Recorder(open_sink(place["AUDIT"], environ.get("SERVE_AUDIT_SECONDARY"), append_s), place, keys),
         pepper=keys.pepper(),
         code_rev=str(policy.models.bundle.manifest["code_rev"]),
         as_of_allowed=place["ENV"] != "prod",
@@ -109,47 +130,24 @@ def load(folder: Path, manifest_sha256: str) -> Policy:
     return Policy.open(bundle, predictor, refused)
 
 
-class Recorder:
-    """Appends to this instance's chain; a chain that stopped is left and another one opened, once per append."""
-
-    def __init__(self, store: Objects, place: Mapping[str, str], keys: KeyFolder) -> None:
-        self._store, self._place, self._keys = store, place, keys
-        self._writer: Writer | None = None
-
-    def __call__(self, entries: Sequence[Entry]) -> Receipt:
-        """Raises AppendFailed when nothing is durable."""
-        if self._writer is not None:
-            try:
-                return self._writer.append(entries)
-            except AppendFailed as error:
-                log.warning("the chain was stopped, opening another: %s", error)
-                self._writer = None
-        writer = self._opened()
-        receipt = writer.append(entries)
-        self._writer = writer
-        return receipt
-
-    def _opened(self) -> Writer:
-        origin, key_id = self._place["ORIGIN"], self._place["KEY_ID"]
-        try:
-            return Writer.open(self._store, self._keys, origin=origin, key_id=key_id, service="serve")
-        except SecretMissing as error:  # there at the start, gone since
-            raise AppendFailed(f"no chain can be opened: {error}") from error
-
-
 @cache
 def service() -> Service:
-    """One per instance, made at the first request; what stopped the start is looked at again by the next one.
+    """One per instance, made at the first request; what stopped the start is looked at again by the next one."""
+    opened = started(os.environ)
+    # What lives as long as the instance need not be looked at by every full collection: the slowest answers.
+    gc.collect()
+    gc.freeze()
+    return opened
+
+
+def started(environ: Mapping[str, str]) -> Service:
+    """``open_service`` for somebody who waits for an answer.
 
     Raises:
         Refused: 503, the start was stopped; what stopped it is in the log only.
     """
     try:
-        opened = open_service(os.environ)
-        # What lives as long as the instance need not be looked at by every full collection: the slowest answers.
-        gc.collect()
-        gc.freeze()
-        return opened
+        return open_service(environ)
     except (PipelineError, OSError) as error:
         log.critical("refusing to start: %s", error)
         raise Refused(503, "NO_SAFE_ANSWER", "this function has no verified release, key or record") from error
@@ -174,15 +172,26 @@ def _place(environ: Mapping[str, str]) -> dict[str, str]:
     return place
 
 
-def _routed(event: Mapping[str, Any], get_service: Callable[[], Service], request_id: str) -> dict[str, Any]:
+def _remaining_s(context: object) -> float:
+    """Until the platform ends this function [s]; a context that does not say so sets no end."""
+    remaining = getattr(context, "get_remaining_time_in_millis", None)
+    return float(remaining()) / 1000 if callable(remaining) else inf
+
+
+def _routed(
+    event: Mapping[str, Any], get_service: Callable[[], Service], request_id: str, remaining_s: float
+) -> dict[str, Any]:
     event = _object(event)
     route = (_object(_object(event.get("requestContext")).get("http")).get("method"), event.get("rawPath"))
     if route == ("GET", "/v1/health"):
         return get_service().health()
     if route not in (RECOMMEND, EXPLAIN):
         raise Refused(404, "NO_SUCH_ROUTE", "known: POST /v1/recommendations, POST /v1/reasons, GET /v1/health")
-    body, found = body_of(_payload(event), _media_type(event)), get_service()
-    return found.explain(body, request_id) if route == EXPLAIN else found.recommend(body, request_id)
+    body = body_of(_payload(event), _media_type(event))
+    caller.check(event, body, os.environ.get("SERVE_AUTHORIZER"))
+    if route == EXPLAIN:
+        return get_service().explain(body, request_id)
+    return get_service().recommend(body, request_id, remaining_s)
 
 
 def _object(value: Any) -> Mapping[str, Any]:

@@ -60,10 +60,14 @@ class Items(Protocol):
 
 
 class SqliteItems:
-    """``Items`` in the two files of a folder."""
+    """``Items`` in the two files of a folder.
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    Args:
+        timeout_s: how long a read or write may wait for somebody who holds a file [s].
+    """
+
+    def __init__(self, folder: Path, timeout_s: float = 0.2) -> None:
+        self._folder, self._timeout_s = folder, timeout_s
 
     def get(self, table: str, key: str) -> Mapping[str, Any] | None:
         if table in EXPIRING and not (self._folder / KEPT).is_file():
@@ -87,12 +91,10 @@ class SqliteItems:
 
     @contextmanager
     def _opened(self, table: str, mode: str) -> Iterator[sqlite3.Connection]:
-        """Waits 0.2 s for a reader's lock and 1 s for a writer's."""
         name = FEATURES if table in REFRESHED else KEPT if table in EXPIRING else STATE
-        wait_s = 0.2 if mode == "ro" else 1
         try:
             url = f"file:{self._folder / name}?mode={mode}"
-            with closing(sqlite3.connect(url, uri=True, timeout=wait_s)) as database:
+            with closing(sqlite3.connect(url, uri=True, timeout=self._timeout_s)) as database:
                 database.row_factory = sqlite3.Row
                 yield database
         except sqlite3.Error as error:

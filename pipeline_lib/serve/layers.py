@@ -6,7 +6,7 @@ here judges a metric.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pipeline_lib.serve import transform
@@ -14,6 +14,15 @@ from pipeline_lib.serve.bundle import Bundle
 from pipeline_lib.serve.kernel import LibraryFailed
 from pipeline_lib.serve.predictor import RULES, Prediction, PredictionRefused, Predictor, Student
 from pipeline_lib.serve.rules import RuleAnswer, RuleBook, Task
+
+DEADLINE = "DEADLINE"
+"""Layer reason of a task whose turn came too late."""
+FAILED = frozenset({"MODEL_MISSING", "PREDICT_FAILED", "NON_FINITE", "OUT_OF_RANGE", "INPUT_ANOMALY", DEADLINE})
+"""Layer reasons of a task that could not be answered as its manifest says."""
+
+
+def never() -> bool:
+    return False
 
 
 @dataclass(frozen=True)
@@ -27,13 +36,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Overrides:
-    """What outranks the manifest for this request: a reason for every task, or for some."""
+    """What outranks the manifest for this request: a reason for every task, for some, or for those that come late."""
 
     all_tasks: str | None = None
     tasks: Mapping[str, str] = field(default_factory=dict)
+    late: Callable[[], bool] = never
+    """Whether the time for predicting is over; asked before each task."""
 
     def reason(self, task: str) -> str | None:
-        return self.all_tasks or self.tasks.get(task)
+        return self.all_tasks or self.tasks.get(task) or (DEADLINE if self.late() else None)
 
 
 @dataclass(frozen=True)

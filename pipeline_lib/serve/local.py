@@ -45,6 +45,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "SERVE_ORIGIN": f"{settings.audit.origin}/{settings.place.env}",
         "SERVE_KEY_ID": settings.audit.key_id,
         "SERVE_ENV": settings.place.env,
+        **({"SERVE_AUDIT_SECONDARY": second} if (second := settings.place.audit_secondary) else {}),
     }
 
 

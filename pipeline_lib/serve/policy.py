@@ -116,7 +116,10 @@ class Policy:
         """Whether fresh teacher gates of the best item's task are spread over all experts. Stale ones are ignored."""
         teacher = customer.teacher if customer else None
         review = self.serving["review"]
-        if teacher is None or not items or (today - teacher.as_of).days * 24 > int(review["teacher_max_age_h"]):
+        if teacher is None or not items:
+            return False
+        age_d = (today - teacher.as_of).days
+        if age_d < -1 or age_d * 24 > int(review["teacher_max_age_h"]):  # stale, or of a clock that is wrong
             return False
         task = items[0][1].deciding_task
         experts = len(teacher.gates.get(task, {}))

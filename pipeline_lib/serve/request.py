@@ -1,4 +1,7 @@
-"""What a request must look like, and the errors that say so. Source: serving.md 11 and 12."""
+"""What a request must look like, and the errors that say so. Source: serving.md 11 and 12.
+
+``schemas/request.json`` says the same to those who ask; a test holds the two together.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ LOCALES = ("ko", "en")
 MAX_BODY = 16 * 1024
 """Request body [bytes]."""
 MAX_TEXT = 64
+_KINDS = {type(None): "nothing", str: "another text", bool: "a boolean", list: "a list", dict: "an object"}
 
 
 class Refused(Exception):
@@ -94,16 +98,16 @@ def _context(context: Any, *, as_of_allowed: bool) -> Mapping[str, Any]:
     if "as_of" in context:
         if not as_of_allowed:
             raise _invalid("context.as_of", "nothing: it is for test environments", context["as_of"])
-        _checked(lambda: date.fromisoformat(context["as_of"]), "context.as_of", "a date YYYY-MM-DD", context["as_of"])
+        _checked(lambda: _day(context["as_of"]), "context.as_of", "a date YYYY-MM-DD", context["as_of"])
     return context
 
 
 def _k(value: Any) -> int | None:
     if value is None:
         return None
-    if type(value) is not int or not 1 <= value <= 5:  # a bool is an int to isinstance
+    if isinstance(value, bool) or value not in range(1, 6):  # a bool is an int; in JSON 2.0 is one too
         raise _invalid("k", "an integer from 1 to 5", value)
-    return value
+    return int(value)
 
 
 def _tasks(value: Any, known: Sequence[str]) -> tuple[str, ...] | None:
@@ -111,8 +115,8 @@ def _tasks(value: Any, known: Sequence[str]) -> tuple[str, ...] | None:
         return None
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
         raise _invalid("tasks", "a list of task names", value)
-    if unknown := [name for name in value if name not in known]:
-        raise Refused(400, "UNKNOWN_TASK", f"tasks: {unknown[:5]} are not among {list(known)}")
+    if unknown := [number for number, name in enumerate(value, 1) if name not in known]:
+        raise Refused(400, "UNKNOWN_TASK", f"tasks: number {unknown[0]} is not among {list(known)}")
     return tuple(value)
 
 
@@ -127,9 +131,7 @@ def text_of(body: Mapping[str, Any], name: str, *, required: bool) -> str | None
     if value is None and not required:
         return None
     if not isinstance(value, str) or not 1 <= len(value) <= MAX_TEXT or not value.isprintable():
-        raise _invalid(
-            name, f"a text of 1 to {MAX_TEXT} printable characters", None if name == "customer_id" else value
-        )
+        raise _invalid(name, f"a text of 1 to {MAX_TEXT} printable characters", value)
     return value
 
 
@@ -146,6 +148,12 @@ def only(body: Mapping[str, Any], known: Sequence[str], prefix: str, but: Sequen
         raise Refused(400, "INVALID_REQUEST", f"{prefix}{name}: no such field")
 
 
+def _day(text: str) -> None:
+    """Raises ValueError or TypeError; Python reads week dates and dates without dashes, which are not asked for."""
+    if date.fromisoformat(text).isoformat() != text:
+        raise ValueError(text)
+
+
 def _checked(make: Callable[[], Any], field: str, expected: str, value: Any) -> None:
     try:
         make()
@@ -154,10 +162,9 @@ def _checked(make: Callable[[], Any], field: str, expected: str, value: Any) -> 
 
 
 def _invalid(field: str, expected: str, found: Any) -> Refused:
-    """Lists and objects are named by their type: as text, deeply nested ones exceed the recursion limit."""
-    nested = isinstance(found, (list, dict))
-    shown = "nothing usable" if found is None else type(found).__name__ if nested else repr(found)[:60]
-    return Refused(400, "INVALID_REQUEST", f"{field}: expected {expected}, found {shown}")
+    """What was found is told by its kind: a value in the wrong field may be somebody's number or name."""
+    kind = _KINDS.get(type(found), "a number")
+    return Refused(400, "INVALID_REQUEST", f"{field}: expected {expected}, found {kind}")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """One answer: read, decide, record, respond. Each step has a fallback on the safe side.
 
 The opt-out is read first and alone; then switches, contact, suitability and features. What is decided from them is
-in ``decide.py``. Nothing personal leaves without the record's receipt. Source: serving.md 3 and 12.
+in ``decide.py``; what cannot be decided that way is decided by rules alone, and where rules break too, non-personal
+content is shown. Nothing personal leaves without the record's receipt. Source: serving.md 3 and 12.
 """
 
 from __future__ import annotations
@@ -13,22 +14,26 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta, timezone
+from math import inf
 from typing import Any
 
 from pipeline_lib.canonical import digest
-from pipeline_lib.errors import AppendFailed
+from pipeline_lib.errors import PipelineError
 from pipeline_lib.keys import subject_ref
 from pipeline_lib.records import Receipt
 from pipeline_lib.serve import answer, keeping, record
+from pipeline_lib.serve.deadline import Deadline
 from pipeline_lib.serve.decide import Decided, Known, decide
 from pipeline_lib.serve.keep import Keep
 from pipeline_lib.serve.policy import Policy
 from pipeline_lib.serve.request import Refused, Request, parse
-from pipeline_lib.serve.tables import Assessment, OptOut, Switch, Tables, TableUnreadable
+from pipeline_lib.serve.tables import Assessment, OptOut, Switch, Tables
 
 log = logging.getLogger(__name__)
 SEOUL = timezone(timedelta(hours=9))
 """Korea has had no summer time since 1988, and a bare runtime may lack the zone tables."""
+BROKEN = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, PipelineError)
+"""What a step raises whose data or policy is not what the code takes for granted."""
 UNREADABLE_SWITCH = Switch("unreadable", "global", "*", "rule_based")
 
 
@@ -47,36 +52,47 @@ class Service:
     now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
     rewriter: Any = None
     """Made by the first explanation that needs it; a breaker's memory is the instance's."""
+    clock: Callable[[], float] = time.monotonic
     new_id: Callable[[], str] = field(default=lambda: uuid.uuid4().hex)
 
-    def recommend(self, body: Mapping[str, Any], request_id: str) -> dict[str, Any]:
+    def recommend(self, body: Mapping[str, Any], request_id: str, remaining_s: float = inf) -> dict[str, Any]:
         """The 200 answer of a request.
+
+        Args:
+            remaining_s: after which the platform ends this function [s].
 
         Raises:
             Refused: the documented error answers.
         """
         request = parse(body, tuple(self.policy.models.tasks), as_of_allowed=self.as_of_allowed)
-        return self.answer(request, subject_ref(self.pepper, request.customer_id), request_id, body)
+        due = Deadline(int(self.policy.serving["deadline_ms"]) / 1000, remaining_s, self.clock)
+        return self.answer(request, subject_ref(self.pepper, request.customer_id), request_id, body, due)
 
     def answer(
-        self, request: Request, subject: str, request_id: str, body: Mapping[str, Any] | None = None
-    ) -> dict[str, Any]:
+        self, request: Request, subject: str, request_id: str, body: Mapping[str, Any] | None = None,
+        due: Deadline | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
         """The 200 answer about a pseudonym: what a request and the nightly batch have in common.
 
         Args:
             body: as it came, to know an idempotency key's first use from another one; the batch has none.
+            due: when it must be done; the batch has no deadline.
 
         Raises:
             Refused: the documented error answers.
         """
-        started = time.perf_counter()
+        started, due = time.perf_counter(), due or Deadline()
         known = self._read_opt_out(subject)
         stored = self._stored(request, body, known)
         if stored is not None:
             return stored
-        known = self._read_rest(subject, request, known)
+        known = self._read_rest(subject, request, known, due)
         prediction_id = self.new_id()
-        decided = decide(self.policy, request, subject, known, self._today(request), self._hour(), prediction_id)
+        decided = self._decided(request, subject, known, prediction_id, due)
+        if decided is None:
+            return self._static(request_id, "NO_SAFE_ANSWER", "neither models nor rules have an answer")
+        if not due.leaves(int(self.policy.serving["append_timeout_ms"]) / 1000):
+            raise Refused(504, "DEADLINE", "no time is left to record an answer", retryable=True)
         response = self._recorded(request, subject, request_id, prediction_id, known, decided, started)
         self._store(request, body, known, response)
         if body is not None:
@@ -108,19 +124,23 @@ class Service:
             found = self.tables.opt_out(subject)
             state = "out" if found.opted_out else "in"
             trouble: tuple[str, ...] = ()
-        except TableUnreadable as error:
-            log.error("opt-out unreadable, answering by rules: %s", error)
+        except BROKEN as error:
+            log.error("opt-out unreadable, answering by rules: %s", _said(error))
             found, state, trouble = OptOut(True, None), "unreadable", ("optout",)
         return Known(found, state, (), None, Assessment(None, None), None, trouble)
 
-    def _read_rest(self, subject: str, request: Request, known: Known) -> Known:
+    def _read_rest(self, subject: str, request: Request, known: Known, due: Deadline) -> Known:
         trouble = list(known.trouble)
 
         def read(name: str, get: Callable[[], Any], otherwise: Any) -> Any:
+            if due.passed():
+                log.error("table %s not read: the deadline has passed", name)
+                trouble.append(name)
+                return otherwise
             try:
                 return get()
-            except TableUnreadable as error:
-                log.error("table %s unreadable: %s", name, error)
+            except BROKEN as error:
+                log.error("table %s unreadable: %s", name, _said(error))
                 trouble.append(name)
                 return otherwise
 
@@ -139,6 +159,20 @@ class Service:
             trouble=tuple(trouble),
         )
 
+    def _decided(
+        self, request: Request, subject: str, known: Known, prediction_id: str, due: Deadline
+    ) -> Decided | None:
+        """The decision; by rules alone where the usual way breaks; None where rules break too."""
+        for force in (None, "DECISION_FAILED"):
+            try:
+                return decide(
+                    self.policy, request, subject, known, self._today(request), self._hour(), prediction_id,
+                    due.passed, force,
+                )  # fmt: skip
+            except BROKEN as error:
+                log.critical("no decision %s: %s", "by rules" if force else "by the models", type(error).__name__)
+        return None
+
     def _recorded(
         self, request: Request, subject: str, request_id: str, prediction_id: str, known: Known, decided: Decided,
         started: float,
@@ -152,15 +186,20 @@ class Service:
         elapsed_us = int((time.perf_counter() - started) * 1e6)
         try:
             receipt = self.append(record.entries(at, request, decided.outcome, known.customer, elapsed_us))
-        except AppendFailed as error:
-            log.error("nothing recorded, so nothing personal is answered: %s", error)
-            return self._static(request_id)
+        except BROKEN as error:
+            log.error("nothing recorded, so nothing personal is answered: %s", _said(error))
+            return self._static(request_id, "AUDIT_UNAVAILABLE", "the answer cannot be recorded")
         return answer.body(self.policy, request, at, decided, known.customer, receipt, self.now(), started)
 
-    def _static(self, request_id: str) -> dict[str, Any]:
+    def _static(self, request_id: str, code: str, why: str) -> dict[str, Any]:
+        """Non-personal content, or 503 with the code where it may not be shown or cannot be made."""
         if not self.policy.serving["static_content"]:
-            raise Refused(503, "AUDIT_UNAVAILABLE", "the answer cannot be recorded", retryable=True)
-        return answer.static(self.policy, request_id, self.now())
+            raise Refused(503, code, why, retryable=True)
+        try:
+            return answer.static(self.policy, request_id, self.now())
+        except BROKEN as error:
+            log.critical("no static content: %s", type(error).__name__)
+            raise Refused(503, "NO_SAFE_ANSWER", f"{why}, and there is no static content", retryable=True) from error
 
     def _today(self, request: Request) -> date:
         return request.as_of or self.now().astimezone(SEOUL).date()
@@ -175,15 +214,16 @@ class Service:
         hours = int(self.policy.serving["idempotency_hours"])
         try:
             found = self.tables.stored_answer(request.idempotency_key, self.now().timestamp(), hours)
-        except TableUnreadable as error:
-            log.error("idempotency store unreadable, answering anew: %s", error)
-            return None
-        if found is None:
+            if found is None:
+                return None
+            stored: dict[str, Any] = json.loads(found[1])
+            void = known.opted_out and stored["status"] != "opted_out_rules"
+        except BROKEN as error:
+            log.error("idempotency store unreadable, answering anew: %s", _said(error))
             return None
         if found[0] != _request_digest(body):
             raise Refused(409, "IDEMPOTENCY_CONFLICT", "idempotency_key: used before with another body")
-        stored: dict[str, Any] = json.loads(found[1])
-        return None if known.opted_out and stored["status"] != "opted_out_rules" else stored
+        return None if void else stored
 
     def _store(
         self, request: Request, body: Mapping[str, Any] | None, known: Known, response: Mapping[str, Any]
@@ -193,8 +233,13 @@ class Service:
         text = json.dumps(response, ensure_ascii=False)
         try:
             self.tables.store_answer(request.idempotency_key, _request_digest(body), text, self.now().timestamp())
-        except TableUnreadable as error:
-            log.error("idempotency store not written: %s", error)
+        except BROKEN as error:
+            log.error("idempotency store not written: %s", _said(error))
+
+
+def _said(error: Exception) -> str:
+    """Our own errors in their words; of others the kind alone, for they quote the value that they stumbled over."""
+    return str(error) if isinstance(error, PipelineError) else type(error).__name__
 
 
 def _request_digest(body: Mapping[str, Any] | None) -> str:

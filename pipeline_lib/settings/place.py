@@ -32,6 +32,9 @@ class Place(Section):
     """Object store of runs, registry and reports: ``file:///path`` or ``s3://bucket/prefix``."""
     audit: str = Field(default_factory=lambda data: f"file://{data['home']}/audit")
     """Store of the record's evidence segments; in production a bucket with Object Lock."""
+    audit_secondary: str | None = None
+    """Store that the serving function writes to while ``audit`` does not take its entries; read with it, never
+    written from here."""
     anchors: str = Field(default_factory=lambda data: f"file://{data['home']}/anchors")
     """Store of the signed checkpoints, apart from the record; in production another account."""
     query_store: str = Field(default_factory=lambda data: f"{data['home']}/lancedb")

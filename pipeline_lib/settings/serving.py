@@ -353,6 +353,12 @@ class Serving(Section):
     """Whether a non-personal list is shown when a personal answer cannot be recorded."""
     idempotency_hours: int = Field(ge=1)
     """How long a stored response answers for its key [h]."""
+    deadline_ms: int = Field(ge=1)
+    """Reading and predicting end after so long, and rules answer [ms]."""
+    read_timeout_ms: int = Field(ge=1)
+    """A table that takes longer to answer counts as unreadable [ms]."""
+    append_timeout_ms: int = Field(ge=1)
+    """A store of the record that takes longer counts as not reached [ms]; each of the two is asked at most twice."""
     feature: FeatureAge
     kill_switch: KillSwitch
     optout: OptOut

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pipeline_lib.serve import slate
 from pipeline_lib.serve.slate import Exploration
-from tests.unit.serve.test_handler import SQL_OPT_OUT, SQL_SWITCH, ask, assessed, change
+from tests.unit.serve.asking import SQL_OPT_OUT, SQL_SWITCH, ask, assessed, change
 from tests.unit.serve.test_score import FILTERS, scored
 
 Body = Callable[..., dict[str, Any]]
