@@ -20,7 +20,8 @@ def accepted(body: Any) -> bool:
     try:
         parse(body, bodies.TASKS, as_of_allowed=True)
     except Refused as refused:
-        return refused.code == "UNKNOWN_TASK"
+        named = {name: value for name, value in body.items() if name != "tasks"} if "tasks" in body else None
+        return refused.code == "UNKNOWN_TASK" and accepted(named)  # what else is wrong is found without them
     return True
 
 
