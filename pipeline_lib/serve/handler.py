@@ -8,9 +8,9 @@ a function that answers by rules:
 
     SERVE_BUNDLE            folder of the released package
     SERVE_MANIFEST_SHA256   hex SHA-256 of its manifest, fixed at publish
-    SERVE_TABLES            folder with feature_rows.sqlite and state.sqlite
+    SERVE_TABLES            what is known about customers: file:///folder or dynamodb:<prefix>
     SERVE_AUDIT             store of the record's evidence: file:///folder or s3://bucket/prefix
-    SERVE_KEYS              folder of secrets: pepper.key and the record's root key
+    SERVE_KEYS              pepper.key and the record's root key: /folder or ssm:/path
     SERVE_ORIGIN            identity of the record
     SERVE_KEY_ID            id of the record's root key
     SERVE_ENV               local, staging or prod; prod refuses context.as_of
@@ -41,12 +41,13 @@ from pipeline_lib.errors import (
     SecretMissing,
     SettingsError,
 )
-from pipeline_lib.keys import KeyFolder
+from pipeline_lib.keys import Keys
 from pipeline_lib.objects import Objects, open_objects
 from pipeline_lib.records import Receipt
 from pipeline_lib.serve.bundle import Bundle, open_bundle, open_policy
-from pipeline_lib.serve.items import SqliteItems
+from pipeline_lib.serve.items import open_items
 from pipeline_lib.serve.kernel import LibraryFailed
+from pipeline_lib.serve.parameters import open_keys
 from pipeline_lib.serve.policy import Policy
 from pipeline_lib.serve.predictor import Predictor
 from pipeline_lib.serve.request import Refused, body_of
@@ -85,12 +86,12 @@ def open_service(environ: Mapping[str, str]) -> Service:
         StoreError: SERVE_AUDIT is no store. Whether it answers is found out by the first append.
     """
     place = _place(environ)
-    keys = KeyFolder(Path(place["KEYS"]))
+    keys = open_keys(place["KEYS"])
     keys.audit_root(place["KEY_ID"])  # or the first request would be the one to find out
     policy = load(Path(place["BUNDLE"]), place["MANIFEST_SHA256"])
     return Service(
         policy=policy,
-        tables=Tables(SqliteItems(Path(place["TABLES"])), int(policy.serving["kill_switch"]["cache_ms"])),
+        tables=Tables(open_items(place["TABLES"]), int(policy.serving["kill_switch"]["cache_ms"])),
         append=Recorder(open_objects(place["AUDIT"]), place, keys),
         pepper=keys.pepper(),
         code_rev=str(policy.models.bundle.manifest["code_rev"]),
@@ -107,7 +108,7 @@ def load(folder: Path, manifest_sha256: str) -> Policy:
 class Recorder:
     """Appends to this instance's chain; a chain that stopped is left and another one opened, once per append."""
 
-    def __init__(self, store: Objects, place: Mapping[str, str], keys: KeyFolder) -> None:
+    def __init__(self, store: Objects, place: Mapping[str, str], keys: Keys) -> None:
         self._store, self._place, self._keys = store, place, keys
         self._writer: Writer | None = None
 

@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from pipeline_lib.errors import PipelineError
+from pipeline_lib.errors import PipelineError, SettingsError
 
 FEATURES, STATE = "feature_rows.sqlite", "state.sqlite"
 
@@ -46,8 +46,29 @@ class Items(Protocol):
     def all(self, table: str) -> list[Mapping[str, Any]]:
         """Every item, in no order: for small tables only."""
 
-    def put(self, table: str, item: Mapping[str, Any]) -> None:
-        """Write an item whole, over one of the same key."""
+    def put(self, table: str, item: Mapping[str, Any], expires_at: float | None = None) -> None:
+        """Write an item whole, over one of the same key.
+
+        Args:
+            expires_at: when the store may forget it [s since 1970], sooner or later; a reader looks at ages itself.
+        """
+
+
+def open_items(url: str) -> Items:
+    """The tables at ``file:///folder`` or ``dynamodb:<prefix of their names>``.
+
+    Raises:
+        SettingsError: another form.
+        TableUnreadable: AWS's region or address is not known.
+    """
+    if url.startswith("file:///"):
+        return SqliteItems(Path(url.removeprefix("file://")))
+    scheme, _, prefix = url.partition(":")
+    if scheme == "dynamodb" and prefix:
+        from pipeline_lib.serve.dynamo import DynamoItems
+
+        return DynamoItems(prefix)
+    raise SettingsError(f"serving tables are at file:///folder or dynamodb:<prefix>, found {url!r}")
 
 
 class SqliteItems:
@@ -65,7 +86,7 @@ class SqliteItems:
         with self._opened(table, "ro") as database:
             return [dict(row) for row in database.execute(f"SELECT * FROM {table}")]
 
-    def put(self, table: str, item: Mapping[str, Any]) -> None:
+    def put(self, table: str, item: Mapping[str, Any], expires_at: float | None = None) -> None:
         names, marks = ", ".join(item), ", ".join("?" * len(item))
         with self._opened(table, "rw") as database, database:
             database.execute(f"INSERT OR REPLACE INTO {table} ({names}) VALUES ({marks})", tuple(item.values()))
