@@ -16,6 +16,7 @@ import hmac
 import os
 import secrets
 import tempfile
+from abc import ABC, abstractmethod
 from pathlib import Path
 
 from pipeline_lib.errors import SecretMissing
@@ -23,8 +24,32 @@ from pipeline_lib.errors import SecretMissing
 KEY_BYTES = 32
 
 
-class KeyFolder:
-    """Raises SecretMissing naming the file; never returns an empty or default key."""
+class Keys(ABC):
+    """Secrets by name. Raises SecretMissing naming the secret; never returns an empty or default key."""
+
+    @abstractmethod
+    def read(self, name: str) -> bytes:
+        """The bytes of a secret, unchecked."""
+
+    @abstractmethod
+    def where(self, name: str) -> str:
+        """What people call the place of a secret."""
+
+    def audit_root(self, key_id: str) -> bytes:
+        return self._secret(f"audit-{key_id}.key")
+
+    def pepper(self) -> bytes:
+        return self._secret("pepper.key")
+
+    def _secret(self, name: str) -> bytes:
+        data = self.read(name)
+        if len(data) != KEY_BYTES or len(set(data)) < KEY_BYTES // 4:
+            raise SecretMissing(f"{self.where(name)}: expected {KEY_BYTES} random bytes, found {len(data)}")
+        return data
+
+
+class KeyFolder(Keys):
+    """``Keys`` in the files of a folder, which can also be written."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -34,12 +59,6 @@ class KeyFolder:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         for name in (f"audit-{audit_key_id}.key", "pepper.key"):
             self.write_once(name, secrets.token_bytes(KEY_BYTES), 0o600)
-
-    def audit_root(self, key_id: str) -> bytes:
-        return self._secret(f"audit-{key_id}.key")
-
-    def pepper(self) -> bytes:
-        return self._secret("pepper.key")
 
     def read(self, name: str) -> bytes:
         try:
@@ -69,11 +88,8 @@ class KeyFolder:
         os.chmod(temp, mode)
         os.replace(temp, self.folder / name)
 
-    def _secret(self, name: str) -> bytes:
-        data = self.read(name)
-        if len(data) != KEY_BYTES or len(set(data)) < KEY_BYTES // 4:
-            raise SecretMissing(f"{self.folder / name}: expected {KEY_BYTES} random bytes, found {len(data)}")
-        return data
+    def where(self, name: str) -> str:
+        return str(self.folder / name)
 
 
 def subject_ref(pepper: bytes, customer_id: str) -> str:

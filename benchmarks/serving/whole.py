@@ -32,7 +32,7 @@ def prepare(home: Path, folder: Path, manifest_sha256: str) -> None:
         rows = [(subject, 1 + i % 5, today) for i, subject in enumerate(subjects)]
         database.executemany("INSERT INTO suitability VALUES (?, ?, ?)", rows)
     environment = {
-        "BUNDLE": folder / "release", "MANIFEST_SHA256": manifest_sha256, "TABLES": tables,
+        "BUNDLE": folder / "release", "MANIFEST_SHA256": manifest_sha256, "TABLES": f"file://{tables}",
         "AUDIT": f"file://{folder}/audit", "KEYS": keys.folder, "ORIGIN": "bank.example/audit/bench", "KEY_ID": KEY_ID,
         "ENV": "local",
     }  # fmt: skip

@@ -25,7 +25,7 @@ from pipeline_lib.audit.line import Line
 from pipeline_lib.audit.segment import ONCE, Chain, Entry, Head
 from pipeline_lib.canonical import canonical_bytes
 from pipeline_lib.errors import AppendFailed, AuditError, ObjectExists, ObjectMissing, PlaceTaken, StoreError
-from pipeline_lib.keys import KeyFolder
+from pipeline_lib.keys import Keys
 from pipeline_lib.objects import Objects
 from pipeline_lib.records import Receipt
 
@@ -61,7 +61,7 @@ class Writer:
     def open(
         cls,
         store: Objects,
-        keys: KeyFolder,
+        keys: Keys,
         *,
         origin: str,
         key_id: str,
@@ -120,7 +120,7 @@ class Writer:
 
 def append_once(
     store: Objects,
-    keys: KeyFolder,
+    keys: Keys,
     *,
     origin: str,
     key_id: str,
@@ -194,7 +194,7 @@ def _existing(store: Objects, key: str) -> bytes | None:
         raise AppendFailed(f"{key} cannot be read: {error}") from error
 
 
-def _same_entries(identity: Chain, keys: KeyFolder, data: bytes, entries: Sequence[Entry]) -> Receipt:
+def _same_entries(identity: Chain, keys: Keys, data: bytes, entries: Sequence[Entry]) -> Receipt:
     """Receipt of what is stored under the idem, if it is sound and says the same."""
     try:
         head = identity.start(keys.audit_root(segment.key_id(data)))

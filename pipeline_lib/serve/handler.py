@@ -9,10 +9,10 @@ a function that answers by rules:
 
     SERVE_BUNDLE            folder of the released package
     SERVE_MANIFEST_SHA256   hex SHA-256 of its manifest, fixed at publish
-    SERVE_TABLES            folder with feature_rows.sqlite and state.sqlite
+    SERVE_TABLES            what is known about customers: file:///folder or dynamodb:<prefix>
     SERVE_AUDIT             store of the record's evidence: file:///folder or s3://bucket/prefix
     SERVE_AUDIT_SECONDARY   optional: store for what SERVE_AUDIT does not take; see audit/sinks.py
-    SERVE_KEYS              folder of secrets: pepper.key and the record's root key
+    SERVE_KEYS              pepper.key and the record's root key: /folder or ssm:/path
     SERVE_ORIGIN            identity of the record
     SERVE_KEY_ID            id of the record's root key
     SERVE_AUTHORIZER        optional: jwt = the gateway names the caller in every event; see caller.py
@@ -43,12 +43,12 @@ from pipeline_lib.errors import (
     PipelineError,
     SettingsError,
 )
-from pipeline_lib.keys import KeyFolder
 from pipeline_lib.serve import caller, metrics
 from pipeline_lib.serve.bundle import Bundle, open_bundle, open_policy
-from pipeline_lib.serve.items import SqliteItems
+from pipeline_lib.serve.items import open_items
 from pipeline_lib.serve.keep import Keep
 from pipeline_lib.serve.kernel import LibraryFailed
+from pipeline_lib.serve.parameters import open_keys
 from pipeline_lib.serve.policy import Policy
 from pipeline_lib.serve.predictor import Predictor
 from pipeline_lib.serve.recorder import Recorder, open_sink
@@ -108,11 +108,11 @@ def open_service(environ: Mapping[str, str]) -> Service:
         StoreError: SERVE_AUDIT is no store. Whether it answers is found out by the first append.
     """
     place = _place(environ)
-    keys = KeyFolder(Path(place["KEYS"]))
+    keys = open_keys(place["KEYS"])
     keys.audit_root(place["KEY_ID"])  # or the first request would be the one to find out
     policy = load(Path(place["BUNDLE"]), place["MANIFEST_SHA256"])
     read_s, append_s = (int(policy.serving[name]) / 1000 for name in ("read_timeout_ms", "append_timeout_ms"))
-    items = SqliteItems(Path(place["TABLES"]), read_s)
+    items = open_items(place["TABLES"], read_s)
     return Service(
         policy=policy,
         tables=Tables(items, int(policy.serving["kill_switch"]["cache_ms"])),

@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from pipeline_lib.errors import PipelineError
+from pipeline_lib.errors import PipelineError, SettingsError
 
 FEATURES, STATE, KEPT = "feature_rows.sqlite", "state.sqlite", "kept.sqlite"
 
@@ -37,6 +37,8 @@ CREATE INDEX IF NOT EXISTS kept_expires_at ON kept (expires_at);
 """
 REFRESHED = ("meta", "feature_row")
 """The nightly refresh owns these; oversight and the function own the others."""
+TIMEOUT_S = 0.2
+"""For tools that open tables beside the function, which has its policy's own [s]."""
 
 
 class TableUnreadable(PipelineError):
@@ -55,18 +57,42 @@ class Items(Protocol):
     def all(self, table: str) -> list[Mapping[str, Any]]:
         """Every item, in no order: for small tables only."""
 
-    def put(self, table: str, item: Mapping[str, Any]) -> None:
-        """Write an item whole, over one of the same key."""
+    def put(self, table: str, item: Mapping[str, Any], expires_at: float | None = None) -> None:
+        """Write an item whole, over one of the same key.
+
+        Args:
+            expires_at: when the store may forget it [s since 1970], sooner or later; a reader looks at ages itself.
+        """
+
+
+def open_items(url: str, timeout_s: float = TIMEOUT_S) -> Items:
+    """The tables at ``file:///folder`` or ``dynamodb:<prefix of their names>``.
+
+    Args:
+        timeout_s: how long one read or write may wait for its store [s].
+
+    Raises:
+        SettingsError: another form.
+        TableUnreadable: AWS's region or address is not known.
+    """
+    if url.startswith("file:///"):
+        return SqliteItems(Path(url.removeprefix("file://")), timeout_s)
+    scheme, _, prefix = url.partition(":")
+    if scheme == "dynamodb" and prefix:
+        from pipeline_lib.serve.dynamo import DynamoItems
+
+        return DynamoItems(prefix, timeout_s)
+    raise SettingsError(f"serving tables are at file:///folder or dynamodb:<prefix>, found {url!r}")
 
 
 class SqliteItems:
-    """``Items`` in the two files of a folder.
+    """``Items`` in the three files of a folder.
 
     Args:
         timeout_s: how long a read or write may wait for somebody who holds a file [s].
     """
 
-    def __init__(self, folder: Path, timeout_s: float = 0.2) -> None:
+    def __init__(self, folder: Path, timeout_s: float = TIMEOUT_S) -> None:
         self._folder, self._timeout_s = folder, timeout_s
 
     def get(self, table: str, key: str) -> Mapping[str, Any] | None:
@@ -80,7 +106,7 @@ class SqliteItems:
         with self._opened(table, "ro") as database:
             return [dict(row) for row in database.execute(f"SELECT * FROM {table}")]
 
-    def put(self, table: str, item: Mapping[str, Any]) -> None:
+    def put(self, table: str, item: Mapping[str, Any], expires_at: float | None = None) -> None:
         names, marks = ", ".join(item), ", ".join("?" * len(item))
         with self._opened(table, "rwc" if table in EXPIRING else "rw") as database, database:
             if table in EXPIRING:  # nothing of oversight is in that file, so nobody waits for the disk

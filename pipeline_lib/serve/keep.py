@@ -63,7 +63,8 @@ class Keep:
 
     def _put(self, key: str, body: Mapping[str, Any], now: float) -> None:
         text = json.dumps(body, ensure_ascii=False)
-        self._items.put(TABLE, {"key": key, "body": text, "stored_at": now, "expires_at": now + self._seconds})
+        expires = now + self._seconds
+        self._items.put(TABLE, {"key": key, "body": text, "stored_at": now, "expires_at": expires}, expires)
 
 
 def text_key(subject: str, reason: Reason, version: str) -> str:

@@ -39,7 +39,7 @@ def environment(settings: Settings) -> dict[str, str]:
     return {
         "SERVE_BUNDLE": str(releases / live["folder"]),
         "SERVE_MANIFEST_SHA256": live["manifest_sha256"],
-        "SERVE_TABLES": str(tables_folder(settings)),
+        "SERVE_TABLES": f"file://{tables_folder(settings)}",
         "SERVE_AUDIT": settings.place.audit,
         "SERVE_KEYS": str(settings.place.keys),
         "SERVE_ORIGIN": f"{settings.audit.origin}/{settings.place.env}",

@@ -14,7 +14,7 @@ from pipeline_lib.audit.log import Writer
 from pipeline_lib.audit.segment import Entry
 from pipeline_lib.audit.sinks import Spill
 from pipeline_lib.errors import AppendFailed, PlaceTaken, SecretMissing
-from pipeline_lib.keys import KeyFolder
+from pipeline_lib.keys import Keys
 from pipeline_lib.objects import Objects, open_objects
 from pipeline_lib.records import Receipt
 
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 class Recorder:
     """Appends entries. ``place`` names origin and key."""
 
-    def __init__(self, store: Objects, place: Mapping[str, str], keys: KeyFolder) -> None:
+    def __init__(self, store: Objects, place: Mapping[str, str], keys: Keys) -> None:
         self._store, self._place, self._keys = store, place, keys
         self._writer: Writer | None = None
 

@@ -230,9 +230,10 @@ class Service:
     ) -> None:
         if request.idempotency_key is None or response["receipt"] is None:
             return
-        text = json.dumps(response, ensure_ascii=False)
+        text, digested = json.dumps(response, ensure_ascii=False), _request_digest(body)
+        now, hours = self.now().timestamp(), int(self.policy.serving["idempotency_hours"])
         try:
-            self.tables.store_answer(request.idempotency_key, _request_digest(body), text, self.now().timestamp())
+            self.tables.store_answer(request.idempotency_key, digested, text, now, hours)
         except BROKEN as error:
             log.error("idempotency store not written: %s", _said(error))
 

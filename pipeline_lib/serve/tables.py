@@ -134,8 +134,9 @@ class Tables:
                 return None
             return str(found["request_digest"]), str(found["response"])
 
-    def store_answer(self, key: str, digest: str, response: str, now: float) -> None:
-        self.items.put("idempotency", {"key": key, "request_digest": digest, "response": response, "stored_at": now})
+    def store_answer(self, key: str, digest: str, response: str, now: float, hours: int) -> None:
+        said = {"key": key, "request_digest": digest, "response": response, "stored_at": now}
+        self.items.put("idempotency", said, now + hours * 3600)
 
     def record_assessment(self, subject: str, tolerance: int, assessed_at: date) -> None:
         """What a branch does after the suitability interview."""

@@ -90,7 +90,7 @@ class Release:
         return {
             "SERVE_BUNDLE": str(self.folder),
             "SERVE_MANIFEST_SHA256": self.bank.read("package").facts["manifest_sha256"],
-            "SERVE_TABLES": str(self.tables),
+            "SERVE_TABLES": f"file://{self.tables}",
             "SERVE_AUDIT": f"file://{self.audit}",
             "SERVE_KEYS": str(self.bank.settings.place.keys),
             "SERVE_ORIGIN": "bank.example/audit/test",

@@ -32,8 +32,8 @@ def test_the_opt_out_is_the_first_read(release: Any, request_body: Body) -> None
             reads.append(table)
             return inner.all(table)
 
-        def put(self, table: str, item: Mapping[str, Any]) -> None:
-            inner.put(table, item)
+        def put(self, table: str, item: Mapping[str, Any], expires_at: float | None = None) -> None:
+            inner.put(table, item, expires_at)
 
     service.tables.items = Watched()
     ask(service, request_body(idempotency_key="k1"))

@@ -130,7 +130,7 @@ def environment(settings: Settings, manifest_sha256: str, folder: Path) -> dict[
     return {
         "SERVE_BUNDLE": str(folder),
         "SERVE_MANIFEST_SHA256": manifest_sha256,
-        "SERVE_TABLES": str(local.tables_folder(settings)),
+        "SERVE_TABLES": f"file://{local.tables_folder(settings)}",
         "SERVE_AUDIT": settings.place.audit,
         "SERVE_KEYS": str(settings.place.keys),
         "SERVE_ORIGIN": f"{settings.audit.origin}/{settings.place.env}",

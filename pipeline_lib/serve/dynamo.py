@@ -1,0 +1,94 @@
+"""``Items`` in DynamoDB: one table each, named ``<prefix><table>``, read strongly consistent.
+
+boto3 is imported when a store is opened, not with this module. Whatever goes wrong, an answer that takes too long
+included, is TableUnreadable: the request behind it has 800 ms.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from pipeline_lib.serve.items import KEYS, TableUnreadable
+
+ATTEMPTS = 2
+"""How often one read is tried."""
+EXPIRES = "expires_at"
+"""The tables' TTL attribute [s since 1970]; an item that never expires has none."""
+
+
+class DynamoItems:
+    """``Items`` of one place.
+
+    Args:
+        timeout_s: longest wait for a connection, and for an answer [s].
+
+    Raises:
+        TableUnreadable: no region or no credentials are known, from every method.
+    """
+
+    def __init__(self, prefix: str, timeout_s: float) -> None:
+        import boto3
+        from botocore.config import Config
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        self._prefix, self._failed = prefix, (BotoCoreError, ClientError)
+        retries = {"mode": "standard", "total_max_attempts": ATTEMPTS}
+        with self._translated("*"):
+            self._client = boto3.client(
+                "dynamodb", config=Config(connect_timeout=timeout_s, read_timeout=timeout_s, retries=retries)
+            )
+
+    def get(self, table: str, key: str) -> Mapping[str, Any] | None:
+        with self._translated(table):
+            answer = self._client.get_item(
+                TableName=self._prefix + table, Key={KEYS[table]: {"S": key}}, ConsistentRead=True
+            )
+            return _item(answer["Item"]) if "Item" in answer else None
+
+    def all(self, table: str) -> list[Mapping[str, Any]]:
+        with self._translated(table):
+            pages = self._client.get_paginator("scan").paginate(TableName=self._prefix + table, ConsistentRead=True)
+            return [_item(item) for page in pages for item in page["Items"]]
+
+    def put(self, table: str, item: Mapping[str, Any], expires_at: float | None = None) -> None:
+        with self._translated(table):
+            stored = {name: _stored(value) for name, value in item.items()}
+            if expires_at is not None:
+                stored[EXPIRES] = {"N": str(math.ceil(expires_at))}
+            self._client.put_item(TableName=self._prefix + table, Item=stored)
+
+    @contextmanager
+    def _translated(self, table: str) -> Iterator[None]:
+        try:
+            yield
+        except (*self._failed, ValueError, TypeError) as error:  # a ValueError is also an endpoint that is no address
+            raise TableUnreadable(f"{self._prefix}{table}: {error}") from error
+
+
+def _stored(value: Any) -> dict[str, Any]:
+    """A field as DynamoDB types it; its numbers have 38 digits, so a float's own digits are exact."""
+    if value is None:
+        return {"NULL": True}
+    if isinstance(value, str):
+        return {"S": value}
+    if isinstance(value, bytes):
+        return {"B": value}
+    if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
+        return {"N": repr(int(value) if isinstance(value, bool) else value)}
+    raise ValueError(f"a field is text, a finite number, bytes or nothing, found {value!r}")
+
+
+def _item(stored: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    return {name: _value(name, typed) for name, typed in stored.items() if name != EXPIRES}
+
+
+def _value(name: str, typed: Mapping[str, Any]) -> Any:
+    ((kind, value),) = typed.items()
+    if kind == "N":
+        return int(value) if value.lstrip("-").isdigit() else float(value)
+    if kind not in ("S", "B", "BOOL", "NULL"):
+        raise ValueError(f"{name}: text, number, bytes or nothing expected, found {kind}")
+    return None if kind == "NULL" else value
