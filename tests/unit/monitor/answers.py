@@ -71,6 +71,8 @@ def outcome(one: Answer) -> record.Outcome:
         attribution=Attribution("churn_signal", method, 0.1, 0.2, (("num_products", 0.1),)),
         findings=[Finding(name, True) for name in CRITERIA] if offered else [],
         texts=("text with its notice",) if offered else (),
+        sources=("L1",) if offered else (),
+        provider_model=None,
         verdict="pass",
         tier=1,
         tolerance=3,
