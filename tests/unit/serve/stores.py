@@ -8,7 +8,7 @@ from pathlib import Path
 import boto3
 
 from pipeline_lib.serve.dynamo import DynamoItems
-from pipeline_lib.serve.items import KEYS, Items, SqliteItems
+from pipeline_lib.serve.items import EXPIRING, KEYS, Items, SqliteItems
 
 PREFIX = "bank-"
 
@@ -28,7 +28,7 @@ def make_tables(prefix: str = PREFIX) -> DynamoItems:
 
 def copy_tables(folder: Path, to: Items) -> None:
     source = SqliteItems(folder)
-    for table in KEYS:
+    for table in KEYS.keys() - set(EXPIRING):
         for item in source.all(table):
             to.put(table, item)
 
