@@ -1,13 +1,15 @@
 """A tiny keyed store: items by key from named tables. What the items mean is in ``tables.py``.
 
 Of a folder, ``feature_rows.sqlite`` is replaced as a whole by the nightly refresh and ``state.sqlite`` is changed row
-by row by oversight; ``kept.sqlite`` is the function's own, made when it is first written. Each read opens the file, so
-a replaced file is seen at once.
+by row by oversight; ``kept.sqlite`` is the function's own, made when it is first written. Each read looks whether the
+file is still the one that it opened, so a replaced file is seen at once.
 """
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -94,7 +96,7 @@ class SqliteItems:
     """
 
     def __init__(self, folder: Path, timeout_s: float = TIMEOUT_S) -> None:
-        self._folder, self._timeout_s = folder, timeout_s
+        self._folder, self._timeout_s, self._threads = folder, timeout_s, threading.local()
 
     def get(self, table: str, key: str) -> Mapping[str, Any] | None:
         if table in EXPIRING and not (self._folder / KEPT).is_file():
@@ -118,11 +120,31 @@ class SqliteItems:
 
     @contextmanager
     def _opened(self, table: str, mode: str) -> Iterator[sqlite3.Connection]:
-        name = FEATURES if table in REFRESHED else KEPT if table in EXPIRING else STATE
+        path = self._folder / (FEATURES if table in REFRESHED else KEPT if table in EXPIRING else STATE)
         try:
-            url = f"file:{self._folder / name}?mode={mode}"
-            with closing(sqlite3.connect(url, uri=True, timeout=self._timeout_s)) as database:
-                database.row_factory = sqlite3.Row
-                yield database
-        except sqlite3.Error as error:
-            raise TableUnreadable(f"{name}: {table}: {error}") from error
+            if mode == "ro":
+                yield self._reader(path)
+            else:
+                with closing(self._connected(path, mode)) as database:
+                    yield database
+        except (sqlite3.Error, OSError) as error:
+            raise TableUnreadable(f"{path.name}: {table}: {error}") from error
+
+    def _reader(self, path: Path) -> sqlite3.Connection:
+        """The thread's connection to the file that is there now; opening one costs more than a read."""
+        name, found = path.name, os.stat(path)
+        seen = (found.st_ino, found.st_size, found.st_mtime_ns)
+        held: dict[str, Any] = self._threads.__dict__
+        if name in held and held[name][0] == seen:
+            opened: sqlite3.Connection = held[name][1]
+            return opened
+        if name in held:
+            held.pop(name)[1].close()
+        database = self._connected(path, "ro")
+        held[name] = seen, database
+        return database
+
+    def _connected(self, path: Path, mode: str) -> sqlite3.Connection:
+        database = sqlite3.connect(f"file:{path}?mode={mode}", uri=True, timeout=self._timeout_s)
+        database.row_factory = sqlite3.Row
+        return database

@@ -129,9 +129,9 @@ def answers(folder: Path, environment: Mapping[str, str], events: list[bytes]) -
 
 def test_an_instance_answers_and_records(
     place: dict[str, str],
-    task: Path,
+    task: Path,  # noqa: F811
     release: Release,
-    request_body: Callable[..., dict[str, Any]],  # noqa: F811
+    request_body: Callable[..., dict[str, Any]],
 ) -> None:
     bodies: list[Any] = [HEALTH, event(request_body()), event(request_body(customer_id="")), ["no", "object"]]
     posted = answers(task, place, [json.dumps(body).encode() for body in bodies])
