@@ -68,6 +68,8 @@ class Source(Section):
     stream is more than card purchases lists them all, and the category's ``customer_made`` still has to be true."""
     unavailable_columns: dict[str, str] = {}
     """Canonical snapshot column the source does not carry -> why; it stays null and feeds no feature."""
+    whole_ledger: bool = False
+    """Whether the events are all bookings since an account was opened, so that their sum is its balance."""
     protected: dict[str, str] = {}
     """Protected attribute -> canonical column; attributes not listed are unknown."""
     raw: dict[str, dict[str, RawColumn]] = {}
