@@ -23,7 +23,7 @@ def policy(settings: Settings, ingest: StageOutput, schema: Mapping[str, Any]) -
         "serving": body,
         **parts,
         "templates": templates,
-        "products": _products(settings, ingest),
+        "products": {**_products(settings, ingest), "category_groups": _category_groups(ingest)},
         "tasks": {name: task.model_dump(mode="json") for name, task in settings.tasks.tasks.items()},
         "features": {
             "schema_hash": serving_schema_hash(schema),
@@ -54,6 +54,14 @@ def _products(settings: Settings, ingest: StageOutput) -> dict[str, Any]:
         "products": products,
         "popular": _popular(newest_snapshot(ingest), [product["short"] for product in products]),
     }
+
+
+def _category_groups(ingest: StageOutput) -> dict[str, str]:
+    """Category -> its top level; nothing for a source without a tree of categories."""
+    if "dim_mcc.parquet" not in ingest.names("dim_mcc"):
+        return {}
+    table = pl.read_parquet(ingest.path("dim_mcc.parquet")).sort("code")
+    return dict(zip(table["code"].to_list(), table["l1"].to_list(), strict=True))
 
 
 def _popular(snapshot: Path, shorts: Sequence[str]) -> list[str]:

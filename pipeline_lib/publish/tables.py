@@ -20,6 +20,7 @@ import numpy as np
 import polars as pl
 
 from pipeline_lib.canonical import digest
+from pipeline_lib.contracts import rule_inputs
 from pipeline_lib.errors import ObjectMissing, SwapLost
 from pipeline_lib.publish.baked import newest_snapshot, serving_schema_hash
 from pipeline_lib.runs import RunContext, StageOutput, code_version
@@ -35,7 +36,8 @@ FEATURE_TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE feature_row (
     subject_ref TEXT PRIMARY KEY, features BLOB NOT NULL, snapshot_date TEXT NOT NULL, held TEXT NOT NULL,
-    age INTEGER, income REAL, protected TEXT NOT NULL, gates BLOB) WITHOUT ROWID;
+    age INTEGER, income REAL, protected TEXT NOT NULL, gates BLOB, rule_inputs TEXT NOT NULL,
+    ood_distance REAL) WITHOUT ROWID;
 """
 STATE_TABLES = """
 CREATE TABLE optout (subject_ref TEXT PRIMARY KEY, fallback TEXT, since TEXT NOT NULL) WITHOUT ROWID;
@@ -47,6 +49,11 @@ CREATE TABLE suitability (subject_ref TEXT PRIMARY KEY, tolerance INTEGER, asses
 CREATE TABLE idempotency (key TEXT PRIMARY KEY, request_digest TEXT NOT NULL, response TEXT NOT NULL,
     stored_at REAL NOT NULL) WITHOUT ROWID;
 """
+FAIRNESS = """
+CREATE TABLE IF NOT EXISTS fairness_state (id TEXT PRIMARY KEY, task TEXT NOT NULL, attribute TEXT NOT NULL,
+    grp TEXT NOT NULL, state TEXT NOT NULL) WITHOUT ROWID;
+"""
+"""Written by the monitors: BREACH or MARGIN of one task (* = all) and group; also added to a state from before it."""
 
 
 def export(ctx: RunContext) -> None:
@@ -107,12 +114,13 @@ def _write_rows(ctx: RunContext, path: Path, made_from: str) -> int:
         "gate_experts": json.dumps(experts),
         "gates_as_of": ctx.logical_date.isoformat(),
         "made_from": made_from,
+        **_limits(ctx, teacher),
     }
     with closing(sqlite3.connect(path)) as database, database:
         database.executescript(FEATURE_TABLES)
         database.executemany("INSERT INTO meta VALUES (?, ?)", sorted(meta.items()))
         database.executemany(
-            "INSERT INTO feature_row VALUES (?, ?, ?, ?, ?, ?, ?, ?)", _rows(rows, columns, gates, _shorts(ctx))
+            "INSERT INTO feature_row VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", _rows(rows, columns, gates, _shorts(ctx))
         )
     return rows.height
 
@@ -128,7 +136,10 @@ def _joined(ctx: RunContext, features: StageOutput, columns: Sequence[str]) -> p
         protected
     )
     rows = matrix.collect().join(facts, on="customer_key", how="left").join(index, on="customer_key", how="inner")
-    return rows.sort("customer_digest")
+    measures = rule_inputs.table(ctx.read("ingest"), ctx.settings.source)
+    for beside in (measures, _distances(ctx.read("teacher"))):
+        rows = rows.join(beside, on="customer_key", how="left")
+    return rows.with_columns(pl.col("rule_inputs").fill_null("{}")).sort("customer_digest")
 
 
 def _rows(
@@ -146,6 +157,8 @@ def _rows(
             row["income"],
             row["protected"],
             gates.get(row["customer_key"]),
+            row["rule_inputs"],
+            row["ood_distance"],
         )
 
 
@@ -161,6 +174,26 @@ def _gates(teacher: StageOutput) -> tuple[list[str], list[str], dict[int, bytes]
         if own["task"].to_list() == tasks:
             packed[int(str(customer))] = own.select(*experts, "entropy").to_numpy().astype("<f4").tobytes()
     return tasks, experts, packed
+
+
+def _distances(teacher: StageOutput) -> pl.DataFrame:
+    """customer_key, ood_distance of the newest cutoff; nobody where the teacher explained nothing."""
+    if not teacher.names("explanations.parquet"):
+        return pl.DataFrame(schema={"customer_key": pl.Int32, "ood_distance": pl.Float64})
+    table = pl.scan_parquet(teacher.path("explanations.parquet"))
+    newest = table.filter(pl.col("cutoff_date") == pl.col("cutoff_date").max())
+    return newest.select("customer_key", ood_distance=pl.col("ood_score").cast(pl.Float64)).collect()
+
+
+def _limits(ctx: RunContext, teacher: StageOutput) -> dict[str, str]:
+    """The limits of the same distance, calibrated by the same teacher, and the day it looked at the rows."""
+    if not teacher.names("checkpoint/explain.json"):
+        return {}
+    body = json.loads(teacher.path("checkpoint/explain.json").read_text(encoding="utf-8"))
+    found = body.get("out_of_distribution") or {}
+    limits = {"ood_flag": found.get("threshold"), "ood_override": found.get("override")}
+    known = {name: repr(float(limit)) for name, limit in limits.items() if limit is not None}
+    return {"ood_as_of": ctx.logical_date.isoformat(), **known}
 
 
 def _protected(snapshot: pl.DataFrame, columns: Mapping[str, str]) -> pl.Series:
@@ -201,14 +234,31 @@ def create_state(ctx: RunContext) -> None:
     """The tables of oversight, empty; kept when they are there, or when another run creates them just now."""
     key = _key(ctx, "state")
     if ctx.objects.exists(key):
+        _add_fairness(ctx, key)
         return
     with closing(sqlite3.connect(":memory:")) as database:
-        database.executescript(STATE_TABLES)
+        database.executescript(STATE_TABLES + FAIRNESS)
         empty = database.serialize()
     try:
         ctx.objects.swap(key, empty, None)
     except SwapLost:
         log.info("serving state was created by another run")
+
+
+def _add_fairness(ctx: RunContext, key: str) -> None:
+    """A state from before the monitors' flags gets their table; without it every answer would wait for a person."""
+    state, tag = ctx.objects.get_tagged(key)
+    with closing(sqlite3.connect(":memory:")) as database:
+        database.deserialize(state)
+        before = database.execute("SELECT count(*) FROM sqlite_master WHERE name = 'fairness_state'").fetchone()
+        if before == (1,):
+            return
+        database.executescript(FAIRNESS)
+        state = database.serialize()
+    try:
+        ctx.objects.swap(key, state, tag)
+    except SwapLost:
+        log.warning("serving state was written just now: its table fairness_state is added by the next run")
 
 
 def _there(ctx: RunContext) -> tuple[dict[str, str], str | None]:

@@ -15,6 +15,7 @@ from pipeline_lib.serve.record import Context
 from pipeline_lib.serve.request import Request
 from pipeline_lib.serve.slate import Scored
 from pipeline_lib.serve.tables import Customer
+from pipeline_lib.serve.tiers import Review
 
 STATIC_ITEMS = 5
 
@@ -38,7 +39,7 @@ def body(
         "items": items,
         "tasks": {name: _task(a, request) for name, a in outcome.answers.items()},
         "flags": dict(decided.flags),
-        "review": _review(outcome.tier, at.prediction_id),
+        "review": _review(outcome.review, at.prediction_id),
         "filters": {"considered": outcome.considered, "dropped_by_reason": dict(sorted(outcome.dropped.items()))},
         "rights": dict(policy.serving["rights"]),
         "receipt": {k: v for k, v in receipt.to_dict().items() if k != "origin"},
@@ -130,8 +131,12 @@ def _task(found: TaskAnswer, request: Request) -> dict[str, Any]:
     return {**shown, "calibrated": values[0] if found.kind == "binary" else values}
 
 
-def _review(tier: int, prediction_id: str) -> dict[str, Any]:
-    return {"tier": tier, "review_id": prediction_id if tier > 1 else None, "required": tier > 1}
+def _review(found: Review, prediction_id: str) -> dict[str, Any]:
+    asked = found.tier > 1
+    return {
+        "tier": found.tier, "review_id": prediction_id if asked else None, "required": asked,
+        "conditions": list(found.conditions),
+    }  # fmt: skip
 
 
 def _attribution(decided: Decided) -> dict[str, Any] | None:

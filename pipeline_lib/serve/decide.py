@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any
 
-from pipeline_lib.serve import guardrail, record, slate
+from pipeline_lib.serve import guardrail, ood, record, scopes, slate, tiers
 from pipeline_lib.serve.keep import text_key
 from pipeline_lib.serve.layers import DEADLINE, FAILED, Overrides, TaskAnswer, never
 from pipeline_lib.serve.policy import Policy
@@ -41,6 +41,8 @@ class Known:
     """Tables that could not be read."""
     texts: Mapping[str, Any] = field(default_factory=dict)
     """Rewritten texts about the customer by their exact key, with what wrote them; none unless there is a provider."""
+    fairness: tuple[tiers.FairnessFlag, ...] | None = ()
+    """None = the monitors' flags could not be read."""
 
     @property
     def opted_out(self) -> bool:
@@ -70,30 +72,43 @@ def decide(
         prediction_id: random; what rank 1 is drawn with, where the package explores.
         late: whether the deadline has passed. force: a reason to answer every task by rules.
     """
-    override = Overrides(force) if force else overrides(policy, known, today, late)
+    override = Overrides(force, raw_only=known.opted_out) if force else overrides(policy, known, today, late)
     u = slate.uniform(prediction_id)
     first = _decide(policy, request, subject, known, today, override, u)
     status = _whole_answer(policy, request, known, hour)
     if status:
         return _withheld(first, status)
-    if first.outcome.tier == 2 and request.channel != "branch" and override.all_tasks is None:
+    if first.outcome.review.withholds:
+        two = "two_ood_flags" in first.outcome.review.conditions and override.all_tasks is None
+        again = replace(override, all_tasks="OOD_TWO_FLAGS") if two else override
+        shown = _decide(policy, request, subject, known, today, again, u) if two else first
+        blocked = replace(shown, outcome=replace(shown.outcome, review=first.outcome.review))
+        return _withheld(blocked, "human_fallback" if policy.layer4 else "withheld_for_review")
+    if policy.layer4 and _unsure(policy, first.outcome):
+        return _withheld(first, "human_fallback")
+    if first.outcome.review.tier == 2 and request.channel != "branch" and override.all_tasks is None:
         rules = _decide(policy, request, subject, known, today, Overrides("WITHHELD_FOR_REVIEW"), u)
-        return replace(rules, outcome=replace(rules.outcome, status="withheld_for_review", tier=2))
+        kept = replace(rules.outcome, status="withheld_for_review", review=first.outcome.review)
+        return replace(rules, outcome=kept)
     return first
 
 
 def overrides(policy: Policy, known: Known, today: date, late: Callable[[], bool] = never) -> Overrides:
     """What outranks the manifest, first match wins. Source: serving.md 4."""
     tasks = {switch.target: f"SWITCH:{switch.switch_id}" for switch in known.switches if switch.scope == "task"}
-    wide = next((switch for switch in known.switches if switch.scope != "task"), None)
+    wide = scopes.wide(known.switches, known.customer)
     if known.opted_out:
         reason = "OPTED_OUT" if known.opt_out_state == "out" else "OPTOUT_UNREADABLE"
-        return Overrides(reason)
+        return Overrides(reason, raw_only=True)
+    if policy.models.rule_book.broken:
+        return Overrides("RULES_BROKEN")
     cut = late()  # then what was not read is not unreadable but late
     if wide and not (cut and "kill_switch" in known.trouble):
-        return Overrides(f"SWITCH:{wide.switch_id}")  # a cluster's too: which cluster a customer is in is not known
+        return Overrides(f"SWITCH:{wide.switch_id}")
     if cut:
         return Overrides(DEADLINE)
+    if policy.ood(known.customer, today) == ood.OVERRIDE:
+        return Overrides("OOD")
     if known.customer is None:
         return Overrides("FEATURES_UNREADABLE" if "feature_row" in known.trouble else "COLD_START")
     if known.customer.row.schema_hash != policy.models.bundle.manifest["feature_schema_hash"]:
@@ -106,14 +121,16 @@ def overrides(policy: Policy, known: Known, today: date, late: Callable[[], bool
 
 
 def _whole_answer(policy: Policy, request: Request, known: Known, hour: int) -> str | None:
-    """A status that leaves no items: contact not allowed, or nothing personal wanted."""
+    """A status that leaves no items: contact not allowed, or nothing personal wanted or possible."""
+    if policy.models.rule_book.broken:
+        return "static_content"
     if known.opted_out:
         choice = known.opt_out.fallback or policy.serving["optout"]["default_fallback"]
         if choice == "human_review":
             return "human_fallback"
         if choice == "disable":
             return "static_content"
-    if any(switch.fallback == "disable" and switch.scope != "task" for switch in known.switches):
+    if scopes.wide([switch for switch in known.switches if switch.fallback == "disable"], known.customer):
         return "static_content"
     return "no_contact" if request.outbound and not _may_contact(policy, known.contact, hour) else None
 
@@ -131,8 +148,9 @@ def _decide(
     policy: Policy, request: Request, subject: str, known: Known, today: date, override: Overrides, u: float
 ) -> Decided:
     customer, features = known.customer, policy.features(known.customer)
-    answers = policy.models.answer(customer.row if customer else None, override)
-    profile = policy.profile(known.assessment, customer)
+    profile = policy.profile(known.assessment, customer, today)
+    given = policy.given(customer, profile, today)
+    answers = policy.models.answer(customer.row if customer else None, override, given)
     candidates, dropped = policy.candidates(profile, customer, today)
     chosen = _slate(policy, request, known, features, answers, candidates, today, override, u)
     for why in chosen.dropped.values():
@@ -140,23 +158,25 @@ def _decide(
     asked = [_asked(answers, scored) for scored in chosen.chosen]
     explained = {(task, output): attribute(answers[task], output) for task, output in set(asked)}
     attributions = [explained[one] for one in asked]
-    reasons = [
-        policy.reasons.reason(item, found, subject, request.locale, features)
+    far_out = policy.ood(customer, today)
+    reasons = [  # nothing is said about the behaviour of somebody whom the models hardly know
+        policy.reasons.reason(item, None if ood.is_flag(far_out) else found, subject, request.locale, features)
         for (item, _), found in zip(chosen.chosen, attributions, strict=True)
     ]
     reasons, by = _reworded(policy, known, subject, chosen.chosen, reasons)
     findings, passed = _guarded(policy, chosen.chosen, reasons)
     items = [scored for scored, good in zip(chosen.chosen, passed, strict=True) if good]
     kept = tuple(reason for reason, good in zip(reasons, passed, strict=True) if good)
-    tier = _tier(policy, known, answers, chosen, items, profile, today, all(passed))
+    review = _review(policy, known, chosen, items, profile, today, all(passed))
     outcome = record.Outcome(
         status=_status(known, items), answers=answers, items=items, eligible=chosen.eligible,
         considered=len(policy.items), dropped=dropped, attribution=_main_attribution(attributions, answers),
         findings=findings, texts=tuple(reason.text for reason in kept),
         sources=tuple(reason.source for reason in kept), provider_model=by, verdict=guardrail.verdict(findings),
-        tier=tier, tolerance=policy.suitability.tolerance(profile, today), opt_out=known.opt_out_state,
+        review=review, tolerance=policy.suitability.tolerance(profile, today), opt_out=known.opt_out_state,
         switches=tuple(switch.switch_id for switch in known.switches),
-        delivered=bool(items) and (tier == 1 or request.channel == "branch"),
+        delivered=bool(items) and (review.tier == 1 or request.channel == "branch"),
+        ood=ood.row(customer.ood if customer else None, far_out),
         propensities=chosen.propensities, below_limits=chosen.below_limits, draw=chosen.draw,
         messages_7d=known.contact.messages_7d if known.contact else None,
     )  # fmt: skip
@@ -233,24 +253,35 @@ def _guarded(
     return guardrail.worst(all_findings), [guardrail.verdict(findings) == "pass" for findings in all_findings]
 
 
-def _tier(
-    policy: Policy, known: Known, answers: Mapping[str, TaskAnswer], chosen: slate.Slate,
-    items: Sequence[slate.Scored], profile: Profile, today: date, all_passed: bool,
-) -> int:  # fmt: skip
-    """Review tier of the answer. Source: serving.md 10; fairness and OOD flags are not fed here yet."""
-    review = policy.serving["review"]
-    if not all_passed:
-        return 3
-    lead = slate.margin(chosen)
+def _review(
+    policy: Policy, known: Known, chosen: slate.Slate, items: Sequence[slate.Scored], profile: Profile, today: date,
+    all_passed: bool,
+) -> tiers.Review:  # fmt: skip
+    """Which conditions of a review hold for the answer. Source: serving.md 10."""
+    rule, lead = policy.serving["review"], slate.margin(chosen)
     grades = [item.risk_grade or 5 for item, _ in items]
     careful = policy.suitability.senior(profile) or policy.suitability.low_income(profile)
-    doubts = (
-        lead is not None and lead < float(review["min_margin"]),
-        careful and max(grades, default=0) >= int(review["careful_grade"]),
-        policy.suitability.stale(profile, today),
-        policy.teacher_unsure(known.customer, items, today),
-    )
-    return 2 if any(doubts) else 1
+    unsure = policy.teacher_unsure(known.customer, items, today)
+    far_out = ood.is_flag(policy.ood(known.customer, today))
+    groups = known.customer.protected if known.customer else {}
+    deciding = [score.deciding_task for _, score in items]
+    return tiers.review({
+        "guardrail_block": not all_passed,
+        "two_ood_flags": far_out and unsure,
+        "one_ood_flag": far_out,
+        "gate_entropy": unsure,
+        "close_scores": lead is not None and lead < float(rule["min_margin"]),
+        "careful_customer": careful and max(grades, default=0) >= int(rule["careful_grade"]),
+        "tolerance_stale": policy.suitability.stale(profile, today),
+        **tiers.fairness(known.fairness, groups, deciding),
+    })  # fmt: skip
+
+
+def _unsure(policy: Policy, outcome: record.Outcome) -> bool:
+    """Whether rules alone, and unsure ones, decided every item: only then a person is asked instead (Layer 4)."""
+    rules = [outcome.answers[score.deciding_task].rule for _, score in outcome.items]
+    limit = float(policy.serving["layer4"]["conf"])
+    return bool(rules) and all(rule is not None and rule.confidence < limit for rule in rules)
 
 
 def _status(known: Known, items: Sequence[slate.Scored]) -> str:
@@ -274,7 +305,7 @@ def _flags(
         "degraded": bool(known.trouble) or policy.models.predictor is None or failed,
         "cold_start": known.customer is None,
         "stale_features": age_h is not None and age_h > int(policy.serving["feature"]["max_age_h"]),
-        "ood": None,
+        "ood": policy.ood(known.customer, today),
         "switch": [switch.switch_id for switch in known.switches],
         "override": override.all_tasks,
     }

@@ -22,6 +22,7 @@ KEYS: Mapping[str, str] = {
     "feature_row": "subject_ref",
     "optout": "subject_ref",
     "kill_switch": "id",
+    "fairness_state": "id",
     "contact": "subject_ref",
     "suitability": "subject_ref",
     "idempotency": "key",

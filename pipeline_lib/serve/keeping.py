@@ -38,7 +38,7 @@ def remember(
     body = {
         "subject": subject, "locale": locale, "version": service.policy.models.bundle.version,
         "by_rules": known.opted_out, "richness": richness(service.policy.serving["l2a"], features),
-        "tolerance": decided.outcome.tolerance, "tier": decided.outcome.tier,
+        "tolerance": decided.outcome.tolerance, "tier": decided.outcome.review.tier,
         "items": [
             {"text": reason.text, "template_id": reason.template_id, "known": reason.known,
              "grounds": asdict(reason.grounds), "method": method, "risk_grade": item.risk_grade}

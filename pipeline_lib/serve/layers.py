@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from pipeline_lib.serve import transform
 from pipeline_lib.serve.bundle import Bundle
 from pipeline_lib.serve.kernel import LibraryFailed
 from pipeline_lib.serve.predictor import RULES, Prediction, PredictionRefused, Predictor, Student
-from pipeline_lib.serve.rules import RuleAnswer, RuleBook, Task
+from pipeline_lib.serve.rules import Named, RuleAnswer, RuleBook, Task
 
 DEADLINE = "DEADLINE"
 """Layer reason of a task whose turn came too late."""
@@ -42,9 +43,25 @@ class Overrides:
     tasks: Mapping[str, str] = field(default_factory=dict)
     late: Callable[[], bool] = never
     """Whether the time for predicting is over; asked before each task."""
+    raw_only: bool = False
+    """Rules may read nothing that a model made: the customer has opted out."""
 
     def reason(self, task: str) -> str | None:
         return self.all_tasks or self.tasks.get(task) or (DEADLINE if self.late() else None)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What rules may look at, put together once per answer and only when a rule is asked."""
+
+    row: Row | None
+    given: Named
+    raw_only: bool
+
+    @cached_property
+    def named(self) -> Named:
+        own = transform.named(self.row.values, self.row.columns) if self.row else {}
+        return {**own, **self.given}
 
 
 @dataclass(frozen=True)
@@ -80,18 +97,24 @@ class Models:
         facts = next(t for t in self.bundle.manifest["tasks"] if t["name"] == task)
         return int(facts["serve_layer"]), str(facts["serve_reason"])
 
-    def answer(self, row: Row | None, overrides: Overrides) -> dict[str, TaskAnswer]:
-        """Every task of the package, in its order."""
-        return {name: self._one(task, row, overrides.reason(name)) for name, task in self.tasks.items()}
+    def answer(self, row: Row | None, overrides: Overrides, given: Named | None = None) -> dict[str, TaskAnswer]:
+        """Every task of the package, in its order.
 
-    def _one(self, task: Task, row: Row | None, override: str | None) -> TaskAnswer:
+        Args:
+            given: what rules may read beside the row, by name.
+        """
+        seen = Seen(row, given or {}, overrides.raw_only)
+        return {name: self._one(task, seen, overrides.reason(name)) for name, task in self.tasks.items()}
+
+    def _one(self, task: Task, seen: Seen, override: str | None) -> TaskAnswer:
+        row = seen.row
         layer, reason = self.serve_layer(task.name)
         if row is None:
-            return self._by_rule(task, None, override or "COLD_START")
+            return self._by_rule(task, seen, override or "COLD_START")
         if override or layer == RULES:
-            return self._by_rule(task, row, override or reason)
+            return self._by_rule(task, seen, override or reason)
         if self.predictor is None:
-            return self._by_rule(task, row, self.refused or "MODELS_REFUSED")
+            return self._by_rule(task, seen, self.refused or "MODELS_REFUSED")
         for candidate in range(layer, RULES):
             try:
                 return self._by_model(self.predictor, task, row, candidate, reason)
@@ -101,7 +124,7 @@ class Models:
                     break
             except LibraryFailed:
                 reason = "PREDICT_FAILED"
-        return self._by_rule(task, row, reason)
+        return self._by_rule(task, seen, reason)
 
     def _by_model(self, predictor: Predictor, task: Task, row: Row, layer: int, reason: str) -> TaskAnswer:
         student = predictor.student(task.name, layer)
@@ -113,7 +136,6 @@ class Models:
             task.name, task.kind, layer, reason, prediction.served, prediction, student, tuple(inputs)
         )  # fmt: skip
 
-    def _by_rule(self, task: Task, row: Row | None, reason: str) -> TaskAnswer:
-        named = transform.named(row.values, row.columns) if row else {}
-        answer = self.rule_book.answer(task, named)
+    def _by_rule(self, task: Task, seen: Seen, reason: str) -> TaskAnswer:
+        answer = self.rule_book.answer(task, seen.named, raw_only=seen.raw_only)
         return TaskAnswer(task.name, task.kind, RULES, reason, answer.values, rule=answer, base=task.base)

@@ -5,14 +5,15 @@ Everything here comes from ``policy/*.json`` and the manifest of a verified bund
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
-from math import log
+from math import log as ln
 from typing import Any
 
 from pipeline_lib.errors import SettingsError
-from pipeline_lib.serve import transform
+from pipeline_lib.serve import ood, transform
 from pipeline_lib.serve.bundle import Bundle
 from pipeline_lib.serve.guardrail import Evidence, Gate
 from pipeline_lib.serve.layers import Models, TaskAnswer
@@ -21,8 +22,11 @@ from pipeline_lib.serve.reasons import Reason, ReasonBook
 from pipeline_lib.serve.rules import RuleBook, Task
 from pipeline_lib.serve.score import Scorer, Situation
 from pipeline_lib.serve.slate import Scored
-from pipeline_lib.serve.suitability import Caps, Item, Profile, Suitability
+from pipeline_lib.serve.rules.check import checked
+from pipeline_lib.serve.suitability import Caps, Item, Profile, Suitability, krw_rate
 from pipeline_lib.serve.tables import Assessment, Contact, Customer
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class Policy:
         scope = serving["scope"]
         caps = Caps.from_policy(serving["suitability"])
         return cls(
-            models=open_models(bundle, predictor, refused),
+            models=_checked(open_models(bundle, predictor, refused)),
             serving=serving,
             items=tuple(_item(product, products["nba_classes"], scope) for product in products["products"]),
             suitability=Suitability(caps, frozenset(scope["blocked_nba_classes"]), frozenset(scope["blocked_groups"])),
@@ -69,10 +73,25 @@ class Policy:
             currency=str(products["currency"]),
         )
 
-    def profile(self, assessment: Assessment, customer: Customer | None) -> Profile:
-        """An income in a currency without a reference rate is not known, and then the cap applies."""
-        rate = self.serving["suitability"]["krw_per_unit"].get(customer.currency) if customer else None
-        income = customer.income * float(rate) if customer and customer.income is not None and rate else None
+    @property
+    def layer4(self) -> bool:
+        """Whether people are there to be asked when no layer knows enough."""
+        return bool(self.serving.get("layer4", {}).get("enabled"))
+
+    def ood(self, customer: Customer | None, today: date) -> str:
+        """How far out the customer lies: a level of ``ood.py``."""
+        return ood.level(customer.ood if customer else None, today, int(self.serving["review"]["teacher_max_age_h"]))
+
+    def given(self, customer: Customer | None, profile: Profile, today: date) -> dict[str, float]:
+        """What rules read beside the feature row: the exported measures, the month and the tolerance for risk."""
+        tolerance = self.suitability.tolerance(profile, today)
+        said = {} if tolerance is None else {"tolerance": float(tolerance)}
+        return {**(customer.rule_inputs if customer else {}), "month": float(today.month), **said}
+
+    def profile(self, assessment: Assessment, customer: Customer | None, today: date) -> Profile:
+        """An income in a currency without a reference rate of today is not known, and then the cap applies."""
+        rate = krw_rate(self.serving["suitability"], customer.currency, today) if customer else None
+        income = customer.income * rate if customer and customer.income is not None and rate else None
         age = customer.age if customer else None
         return Profile(assessment.tolerance, assessment.assessed_at, age, income)
 
@@ -123,7 +142,7 @@ class Policy:
             return False
         task = items[0][1].deciding_task
         experts = len(teacher.gates.get(task, {}))
-        return experts > 1 and teacher.entropy[task] / log(experts) > float(review["max_entropy"])
+        return experts > 1 and teacher.entropy[task] / ln(experts) > float(review["max_entropy"])
 
     def _segment(self, answers: Mapping[str, TaskAnswer]) -> str | None:
         found, task = answers.get("segment_prediction"), self.models.tasks.get("segment_prediction")
@@ -134,10 +153,21 @@ class Policy:
 
 def open_models(bundle: Bundle, predictor: Predictor | None, refused: str | None) -> Models:
     """Everything that answers tasks, for the handler and for batch scoring alike."""
-    rules, products = bundle.policy["rules"], bundle.policy["products"]["products"]
+    rules, products = bundle.policy["rules"], bundle.policy["products"]
+    book = RuleBook(rules, products["products"], products.get("category_groups", {}))
     tasks = {str(task["name"]): _task(task) for task in bundle.manifest["tasks"]}
     share = float(bundle.policy["serving"]["anomaly_gain_share"])
-    return Models(bundle, RuleBook(rules, products), tasks, predictor, refused, share)
+    return Models(bundle, book, tasks, predictor, refused, share)
+
+
+def _checked(models: Models) -> Models:
+    """Rules that cannot answer five made-up customers serve nobody: everybody sees the static list."""
+    try:
+        checked(models.rule_book, models.tasks.values())
+    except SettingsError as error:
+        log.critical("rules are broken, answering with static content: %s", error)
+        return replace(models, rule_book=replace(models.rule_book, broken=str(error)))
+    return models
 
 
 def _coarse(tasks: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -149,7 +179,11 @@ def _task(facts: Mapping[str, Any]) -> Task:
     base = facts["base_rate"]
     shares = [] if base is None else base if isinstance(base, list) else [base]
     values = tuple(float(share) for share in shares)
-    return Task(str(facts["name"]), str(facts["type"]), tuple(str(c) for c in facts["class_names"]), values)
+    low, high = ((facts["normaliser"] or {}).get(end) for end in ("low", "high"))
+    return Task(
+        str(facts["name"]), str(facts["type"]), tuple(str(c) for c in facts["class_names"]), values,
+        None if low is None else float(low), None if high is None else float(high),
+    )  # fmt: skip
 
 
 def _item(product: Mapping[str, Any], nba_classes: Sequence[str], scope: Mapping[str, Any]) -> Item:

@@ -21,6 +21,7 @@ from pipeline_lib.serve.layers import TaskAnswer
 from pipeline_lib.serve.reasons import Attribution
 from pipeline_lib.serve.request import Request
 from pipeline_lib.serve.slate import Draw, Scored
+from pipeline_lib.serve.tiers import Review
 from pipeline_lib.serve.tables import Customer, TeacherSignals
 
 LAYERS = {1: "L1_distilled", 2: "L2_direct", 3: "L3_rules", 4: "L4_human"}
@@ -60,7 +61,7 @@ class Outcome:
     provider_model: str | None
     """What wrote the L2a texts."""
     verdict: str
-    tier: int
+    review: Review
     tolerance: int | None
     opt_out: str
     switches: Sequence[str]
@@ -70,6 +71,8 @@ class Outcome:
     below_limits: Sequence[Scored] = ()
     """Scored items that the limits dropped."""
     draw: Draw | None = None
+    ood: Mapping[str, Any] | None = None
+    """How far out the row lies, and by which limits."""
     messages_7d: int | None = None
     """Outbound messages that the score knew of; None = not known."""
 
@@ -200,10 +203,12 @@ def _guardrail(outcome: Outcome) -> dict[str, Any]:
             "product_risk": max(grades, default=None),
             "caps_hit": [{"k": k, "v": v} for k, v in sorted(outcome.dropped.items())],
             "verdict": "pass" if outcome.items else "block",
+            "review_conditions": list(outcome.review.conditions),
         },
         "keywords_hit": hits,
         "ai_notice_present": bool(outcome.texts) and "ai_notice" not in hits,
-        "tier": outcome.tier,
+        "ood": outcome.ood,
+        "tier": outcome.review.tier,
         "delivered": outcome.delivered,
     }
 
@@ -285,6 +290,8 @@ def _recommended(rank: int, scored: Scored, outcome: Outcome) -> dict[str, Any]:
 
 def _main_layer(outcome: Outcome) -> int:
     """The layer of the best item's deciding task; without items the one that answered most tasks."""
+    if outcome.status == "human_fallback":
+        return 4
     if outcome.items and (answer := outcome.answers.get(outcome.items[0][1].deciding_task)):
         return answer.layer
     layers = [answer.layer for answer in outcome.answers.values()]

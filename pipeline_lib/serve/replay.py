@@ -22,6 +22,7 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from pipeline_lib.business_time import SEOUL
+from pipeline_lib.contracts import rule_inputs
 from pipeline_lib.keys import KeyFolder
 from pipeline_lib.objects import Objects
 from pipeline_lib.registry import versions
@@ -46,6 +47,8 @@ ASKED = ("usable", "not_drawn")
 """States of logged answers that are asked again."""
 SLICE = 50_000
 """Feature rows looked at together."""
+Context = tuple[Row, Mapping[str, float]]
+"""A served feature row, and what rules read beside it."""
 
 
 @dataclass
@@ -83,12 +86,19 @@ def replay_rows(objects: Objects, settings: Settings, roles: Mapping[str, str], 
         return _replayed(policies, found, wanted)
 
 
-def probabilities(policy: Policy, row: Row, asked: Mapping[str, Any]) -> dict[str, float]:
-    """Item -> probability of being rank 1 in one logged context, had this package answered; 0 below its limits."""
+def probabilities(
+    policy: Policy, row: Row, asked: Mapping[str, Any], measures: Mapping[str, float] | None = None
+) -> dict[str, float]:
+    """Item -> probability of being rank 1 in one logged context, had this package answered; 0 below its limits.
+
+    Args:
+        measures: what rules read beside the row then. The tolerance for risk is not in the log, so not here.
+    """
     known = set(asked["items"])
     candidates = [item for item in policy.items if item.item_id in known and not policy.suitability.out_of_scope(item)]
     switched = {one["task"]: one["reason"] for one in asked["switched"]}
-    answers = policy.models.answer(row, Overrides(None, switched))
+    given = {**(measures or {}), "month": float(_seoul_day(asked).month)}
+    answers = policy.models.answer(row, Overrides(None, switched), given)
     contact = None if asked["messages_7d"] is None else Contact(True, False, int(asked["messages_7d"]))
     features = transform.named(row.values, row.columns)
     scored, _, churn = scores(policy, asked["channel"], contact, features, answers, candidates, _seoul_day(asked))
@@ -106,18 +116,18 @@ def _make(ctx: RunContext, logged: StageOutput, roles: Mapping[str, Any], out: O
     log.info("replay: %s", found.counts)
 
 
-def _replayed(policies: Mapping[str, Policy], found: Mapping[str, Row], wanted: pl.DataFrame) -> Replayed:
+def _replayed(policies: Mapping[str, Policy], found: Mapping[str, Context], wanted: pl.DataFrame) -> Replayed:
     counts = {"asked": wanted.height, "replayed": 0, "context_gone": 0, "other_columns": 0}
     rows: list[tuple[str, str, float, float]] = []
     for asked in wanted.iter_rows(named=True):
-        row = found.get(asked["feature_hash"])
+        row, measures = found.get(asked["feature_hash"], (None, {}))
         if row is None:
             counts["context_gone"] += 1
         elif any(tuple(p.models.bundle.policy["features"]["columns"]) != row.columns for p in policies.values()):
             counts["other_columns"] += 1
         else:
             counts["replayed"] += 1
-            champion, challenger = (probabilities(policies[role], row, asked) for role in ROLES)
+            champion, challenger = (probabilities(policies[role], row, asked, measures) for role in ROLES)
             rows += [(asked["prediction_id"], item, champion[item], challenger[item]) for item in asked["items"]]
     return Replayed(pl.DataFrame(rows, schema=SCHEMA, orient="row"), counts)
 
@@ -129,16 +139,18 @@ def _opened(objects: Objects, settings: Settings, version: str) -> Iterator[Poli
         yield Policy.open(bundle, Predictor.of(bundle), None)
 
 
-def _contexts(objects: Objects, settings: Settings, wanted: pl.DataFrame) -> dict[str, Row]:
-    """Feature hash -> the row it is the hash of, from the runs whose rows may have been served then, newest first."""
+def _contexts(objects: Objects, settings: Settings, wanted: pl.DataFrame) -> dict[str, Context]:
+    """Feature hash -> the row it is the hash of and the measures beside it, from the runs whose rows may have been served then, newest first."""
     hashes = set(wanted["feature_hash"].drop_nulls().to_list())
     served = wanted["served_at"].dt.date()
     oldest = served.min() - timedelta(days=settings.serving.feature.hard_max_age_d + 1)  # type: ignore[operator]
-    found: dict[str, Row] = {}
+    found: dict[str, Context] = {}
     for day in _feature_days(objects, settings.source.name):
         if oldest <= day <= served.max() + timedelta(days=1) and found.keys() != hashes:  # type: ignore[operator]
-            features = RunContext(settings, day, objects).read("features")
-            found |= _hashed(features, hashes - found.keys())
+            run = RunContext(settings, day, objects)
+            rows = _hashed(run.read("features"), hashes - found.keys())
+            measures = rule_inputs.by_customer(run.read("ingest"), settings.source) if rows and run.has("ingest") else {}
+            found |= {key: (row, measures.get(customer, {})) for key, (customer, row) in rows.items()}
     return found
 
 
@@ -149,15 +161,17 @@ def _feature_days(objects: Objects, dataset: str) -> list[date]:
     return sorted((date.fromisoformat(day) for day in days), reverse=True)
 
 
-def _hashed(features: StageOutput, wanted: set[str]) -> dict[str, Row]:
+def _hashed(features: StageOutput, wanted: set[str]) -> dict[str, tuple[int, Row]]:
+    """Feature hash -> customer key and row."""
     matrix = pq.ParquetFile(features.path("feature_matrix.parquet"))
     columns = tuple(name for name in matrix.schema_arrow.names if name not in NOT_FEATURES)
     found = {}
-    for batch in matrix.iter_batches(SLICE, columns=["part", *columns]):
-        served = pl.DataFrame(batch).filter(pl.col("part") == "serve").select(columns)
-        for row in np.ascontiguousarray(served.to_numpy(), dtype=np.float32):
+    for batch in matrix.iter_batches(SLICE, columns=["part", "customer_key", *columns]):
+        served = pl.DataFrame(batch).filter(pl.col("part") == "serve")
+        values = np.ascontiguousarray(served.select(columns).to_numpy(), dtype=np.float32)
+        for customer, row in zip(served["customer_key"], values, strict=True):
             if (key := hashlib.sha256(row.tobytes()).hexdigest()) in wanted:
-                found[key] = Row(array("f", row.tobytes()), columns, "")
+                found[key] = customer, Row(array("f", row.tobytes()), columns, "")
     return found
 
 

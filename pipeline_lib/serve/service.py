@@ -149,15 +149,11 @@ class Service:
         assessment = read("suitability", lambda: self.tables.assessment(subject), Assessment(None, None))
         customer = read("feature_row", lambda: self.tables.customer(subject), None)
         texts = read("kept_texts", lambda: keeping.texts(self, subject, known), {})
+        fairness = read("fairness_state", self.tables.fairness, None)
         return replace(
-            known,
-            texts=texts,
-            switches=switches,
-            contact=contact,
-            assessment=assessment,
-            customer=customer,
-            trouble=tuple(trouble),
-        )
+            known, texts=texts, switches=switches, contact=contact, assessment=assessment, customer=customer,
+            fairness=fairness, trouble=tuple(trouble),
+        )  # fmt: skip
 
     def _decided(
         self, request: Request, subject: str, known: Known, prediction_id: str, due: Deadline

@@ -45,6 +45,16 @@ class Profile:
     income_krw: float | None
 
 
+def krw_rate(policy: Mapping[str, Any], currency: str, today: date) -> float | None:
+    """KRW per unit, for the income cap alone; None where no rate is set or it is too old, and then the cap applies."""
+    if currency == "KRW":
+        return 1.0
+    rate = policy.get("krw_rates", {}).get(currency)
+    if rate is None or not 0 <= (today - date.fromisoformat(rate["as_of"])).days <= int(policy["krw_rate_max_age_d"]):
+        return None
+    return float(rate["krw_per_unit"])
+
+
 @dataclass(frozen=True)
 class Caps:
     age_cap: int

@@ -14,10 +14,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
+from math import isfinite
 from typing import Any
 
 from pipeline_lib.serve.items import Items, TableUnreadable
 from pipeline_lib.serve.layers import Row
+from pipeline_lib.serve.ood import Distance
+from pipeline_lib.serve.tiers import FairnessFlag
 
 __all__ = ["Assessment", "Contact", "Customer", "OptOut", "Switch", "TableUnreadable", "Tables", "TeacherSignals"]
 
@@ -79,16 +82,21 @@ class Customer:
     currency: str
     protected: Mapping[str, str]
     teacher: TeacherSignals | None
+    rule_inputs: Mapping[str, float] = field(default_factory=dict)
+    """Measures beside the row that rules read."""
+    ood: Distance | None = None
 
 
 @dataclass
 class Tables:
-    """Keyed reads, typed; nothing but the active switches is remembered."""
+    """Keyed reads, typed; nothing but the active switches and the fairness flags is remembered."""
 
     items: Items
     switch_cache_ms: int
+    fairness_cache_ms: int = 60_000
     clock: Callable[[], float] = time.monotonic
     _switches: tuple[float, tuple[Switch, ...]] | None = field(default=None, init=False)
+    _fairness: tuple[float, tuple[FairnessFlag, ...]] | None = field(default=None, init=False)
 
     def opt_out(self, subject: str) -> OptOut:
         with _typed("optout"):
@@ -104,6 +112,16 @@ class Tables:
                 found = [Switch(*(str(row[name]) for name in ("id", "scope", "target", "fallback"))) for row in active]
             self._switches = now, tuple(sorted(found, key=lambda switch: switch.switch_id))
         return self._switches[1]
+
+    def fairness(self) -> tuple[FairnessFlag, ...]:
+        """What the monitors flagged, at most ``fairness_cache_ms`` old."""
+        now = self.clock()
+        if self._fairness is None or (now - self._fairness[0]) * 1000 >= self.fairness_cache_ms:
+            with _typed("fairness_state"):
+                rows, names = self.items.all("fairness_state"), ("task", "attribute", "grp", "state")
+                found = tuple(FairnessFlag(*(str(row[name]) for name in names)) for row in rows)
+            self._fairness = now, found
+        return self._fairness[1]
 
     def contact(self, subject: str) -> Contact | None:
         with _typed("contact"):
@@ -168,6 +186,8 @@ def _customer(meta: Mapping[str, str], found: Mapping[str, Any]) -> Customer:
         currency=meta["currency"],
         protected=json.loads(found["protected"]),
         teacher=_signals(meta, found["gates"]),
+        rule_inputs=_measures(found.get("rule_inputs")),
+        ood=Distance.read(found.get("ood_distance"), meta),
     )
 
 
@@ -180,6 +200,11 @@ def _signals(meta: Mapping[str, str], blob: bytes | None) -> TeacherSignals | No
     by_task = {task: values[i * width : (i + 1) * width] for i, task in enumerate(tasks)}
     gates = {task: dict(zip(experts, row[:-1], strict=True)) for task, row in by_task.items()}
     return TeacherSignals(date.fromisoformat(meta["gates_as_of"]), gates, {t: row[-1] for t, row in by_task.items()})
+
+
+def _measures(text: str | None) -> dict[str, float]:
+    """A measure that is not finite is not known."""
+    return {name: float(value) for name, value in json.loads(text or "{}").items() if isfinite(value)}
 
 
 def _floats(blob: bytes) -> array[float]:

@@ -18,6 +18,7 @@ from pipeline_lib.serve.request import Request
 from pipeline_lib.serve.score import Score
 from pipeline_lib.serve.suitability import Item
 from pipeline_lib.serve.tables import Customer
+from pipeline_lib.serve.tiers import Review
 from pipeline_lib.settings import Settings
 
 DAY = date(2026, 11, 16)
@@ -74,7 +75,7 @@ def outcome(one: Answer) -> record.Outcome:
         sources=("L1",) if offered else (),
         provider_model=None,
         verdict="pass",
-        tier=1,
+        review=Review(1, ()),
         tolerance=3,
         opt_out=one.opt_out,
         switches=(),

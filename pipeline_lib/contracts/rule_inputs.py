@@ -1,5 +1,7 @@
 """Raw measures that the rules of Layer 3 read and no feature row carries, per customer of the newest snapshot.
 
+Exported beside the feature rows, and measured again where a past answer is replayed.
+
 Only events up to the snapshot's day are read, so nothing here knows more than the feature row beside it. What a
 source does not carry is absent, never zero; a customer of a source with events who has none did spend zero.
 
@@ -28,7 +30,6 @@ from math import isfinite
 
 import polars as pl
 
-from pipeline_lib.publish.baked import newest_snapshot
 from pipeline_lib.runs import StageOutput
 from pipeline_lib.settings.source import Source
 
@@ -42,14 +43,24 @@ _DECIMALS = 6
 
 def table(ingest: StageOutput, source: Source) -> pl.DataFrame:
     """customer_key, rule_inputs: JSON text {name: finite value} of every customer of the newest snapshot."""
-    customers = pl.scan_parquet(newest_snapshot(ingest)).select(KEY)
-    day = date.fromisoformat(str(ingest.facts["newest_snapshot"]))
+    found = by_customer(ingest, source)
+    texts = [json.dumps(inputs, sort_keys=True) for inputs in found.values()]
+    return pl.DataFrame({KEY: list(found), "rule_inputs": texts}, schema={KEY: pl.Int32, "rule_inputs": pl.String})
+
+
+def by_customer(ingest: StageOutput, source: Source) -> dict[int, dict[str, float]]:
+    """customer_key -> the measures that are known of the customer."""
+    newest = str(ingest.facts["newest_snapshot"])
+    customers = pl.scan_parquet(ingest.path(f"customer_snapshot/{newest}.parquet")).select(KEY)
+    day = date.fromisoformat(newest)
     months = sorted(ingest.names("transaction_event/"))
     if not months:
-        return _as_json(customers.collect())
+        return {customer: {} for customer in customers.collect()[KEY]}
     events = pl.scan_parquet([ingest.path(name) for name in months]).filter(pl.col("event_date") <= day)
     categories = pl.scan_parquet(ingest.path("dim_mcc.parquet")).select("mcc_idx", "code", "customer_made")
-    return _as_json(measured(customers, events, categories, day, source))
+    rows = measured(customers, events, categories, day, source)
+    names = [name for name in rows.columns if name not in (KEY, "top")]
+    return {row[KEY]: _inputs(names, row) for row in rows.iter_rows(named=True)}
 
 
 def measured(
@@ -140,12 +151,6 @@ def _ledger(customers: pl.LazyFrame, events: pl.LazyFrame, day: date) -> pl.Lazy
         balance_percentile=_percentile("now"),
         balance_trend=pl.when(larger > 0).then(((pl.col("now") - pl.col("then")) / larger).clip(-1, 1)),
     )
-
-
-def _as_json(rows: pl.DataFrame) -> pl.DataFrame:
-    names = [name for name in rows.columns if name not in (KEY, "top")]
-    texts = [json.dumps(_inputs(names, row), sort_keys=True) for row in rows.iter_rows(named=True)]
-    return rows.select(KEY).with_columns(rule_inputs=pl.Series(texts, dtype=pl.String))
 
 
 def _inputs(names: Sequence[str], row: dict[str, object]) -> dict[str, float]:
