@@ -8,8 +8,8 @@ source does not carry is absent, never zero; a customer of a source with events 
     spend_percentile        acts of consumption of the last 90 days [0..100, among the customers of the snapshot]
     card_spend_percentile   card purchases of the last 90 days [0..100]
     monthly_outflow         money out of the bank's sight, a third of the last 90 days [source currency]
-    category_shift_jsd      Jensen-Shannon divergence of the level-2 categories, last 90 days vs the 90 before, less what
-                            chance gives: (K - 1)(1 / n + 1 / n') / 8 for K categories in samples of n and n' [bit]
+    category_shift_jsd      Jensen-Shannon divergence of the level-2 categories, last 90 days vs the 90 before, less
+                            what chance gives: (K - 1)(1 / n + 1 / n') / 8 for K categories in samples of n and n' [bit]
     category_entropy_change entropy of the level-2 categories, last 90 days minus the 90 before [nat]
     category_n_<code>       acts in the five most used categories of the last 90 days [count]
     balance, balance_percentile, balance_trend   only where the stream is the whole ledger (``source.whole_ledger``);
@@ -24,13 +24,14 @@ approximation.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from math import isfinite
+from pathlib import Path
+from typing import Any, Protocol
 
 import polars as pl
 
-from pipeline_lib.runs import StageOutput
 from pipeline_lib.settings.source import Source
 
 WINDOW_DAYS = 90
@@ -41,14 +42,25 @@ KEY = "customer_key"
 _DECIMALS = 6
 
 
-def table(ingest: StageOutput, source: Source) -> pl.DataFrame:
+class Ingest(Protocol):
+    """The finished stage ``ingest``, as ``runs.StageOutput`` is."""
+
+    @property
+    def facts(self) -> Mapping[str, Any]: ...
+
+    def names(self, prefix: str = "") -> list[str]: ...
+
+    def path(self, name: str) -> Path: ...
+
+
+def table(ingest: Ingest, source: Source) -> pl.DataFrame:
     """customer_key, rule_inputs: JSON text {name: finite value} of every customer of the newest snapshot."""
     found = by_customer(ingest, source)
     texts = [json.dumps(inputs, sort_keys=True) for inputs in found.values()]
     return pl.DataFrame({KEY: list(found), "rule_inputs": texts}, schema={KEY: pl.Int32, "rule_inputs": pl.String})
 
 
-def by_customer(ingest: StageOutput, source: Source) -> dict[int, dict[str, float]]:
+def by_customer(ingest: Ingest, source: Source) -> dict[int, dict[str, float]]:
     """customer_key -> the measures that are known of the customer."""
     newest = str(ingest.facts["newest_snapshot"])
     customers = pl.scan_parquet(ingest.path(f"customer_snapshot/{newest}.parquet")).select(KEY)
@@ -128,7 +140,7 @@ def _mixes(acts: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def _term(share: str, inside: pl.Expr) -> pl.Expr:
-    """x ln(inside), 0 where x is 0 [nat]."""
+    """X ln(inside), 0 where x is 0 [nat]."""
     return pl.when(pl.col(share) > 0).then(pl.col(share) * inside.log()).otherwise(0.0)
 
 

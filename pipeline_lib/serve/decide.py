@@ -12,14 +12,14 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any
 
-from pipeline_lib.serve import guardrail, ood, record, scopes, slate, tiers
+from pipeline_lib.serve import guardrail, ood, record, reviewing, scopes, slate, tiers
 from pipeline_lib.serve.keep import text_key
 from pipeline_lib.serve.layers import DEADLINE, FAILED, Overrides, TaskAnswer, never
 from pipeline_lib.serve.policy import Policy
 from pipeline_lib.serve.reasons import Attribution, Reason, attribute
 from pipeline_lib.serve.request import Request
 from pipeline_lib.serve.score import task_values
-from pipeline_lib.serve.suitability import Item, Profile
+from pipeline_lib.serve.suitability import Item
 from pipeline_lib.serve.tables import Assessment, Contact, Customer, OptOut, Switch
 
 CLOCK_SLACK_D = 1
@@ -84,7 +84,7 @@ def decide(
         shown = _decide(policy, request, subject, known, today, again, u) if two else first
         blocked = replace(shown, outcome=replace(shown.outcome, review=first.outcome.review))
         return _withheld(blocked, "human_fallback" if policy.layer4 else "withheld_for_review")
-    if policy.layer4 and _unsure(policy, first.outcome):
+    if policy.layer4 and reviewing.unsure(policy, first.outcome):
         return _withheld(first, "human_fallback")
     if first.outcome.review.tier == 2 and request.channel != "branch" and override.all_tasks is None:
         rules = _decide(policy, request, subject, known, today, Overrides("WITHHELD_FOR_REVIEW"), u)
@@ -167,7 +167,7 @@ def _decide(
     findings, passed = _guarded(policy, chosen.chosen, reasons)
     items = [scored for scored, good in zip(chosen.chosen, passed, strict=True) if good]
     kept = tuple(reason for reason, good in zip(reasons, passed, strict=True) if good)
-    review = _review(policy, known, chosen, items, profile, today, all(passed))
+    review = reviewing.review_of(policy, customer, known.fairness, chosen, items, profile, today, all(passed))
     outcome = record.Outcome(
         status=_status(known, items), answers=answers, items=items, eligible=chosen.eligible,
         considered=len(policy.items), dropped=dropped, attribution=_main_attribution(attributions, answers),
@@ -251,37 +251,6 @@ def _guarded(
         for (item, _), reason in zip(chosen, reasons, strict=True)
     ]
     return guardrail.worst(all_findings), [guardrail.verdict(findings) == "pass" for findings in all_findings]
-
-
-def _review(
-    policy: Policy, known: Known, chosen: slate.Slate, items: Sequence[slate.Scored], profile: Profile, today: date,
-    all_passed: bool,
-) -> tiers.Review:  # fmt: skip
-    """Which conditions of a review hold for the answer. Source: serving.md 10."""
-    rule, lead = policy.serving["review"], slate.margin(chosen)
-    grades = [item.risk_grade or 5 for item, _ in items]
-    careful = policy.suitability.senior(profile) or policy.suitability.low_income(profile)
-    unsure = policy.teacher_unsure(known.customer, items, today)
-    far_out = ood.is_flag(policy.ood(known.customer, today))
-    groups = known.customer.protected if known.customer else {}
-    deciding = [score.deciding_task for _, score in items]
-    return tiers.review({
-        "guardrail_block": not all_passed,
-        "two_ood_flags": far_out and unsure,
-        "one_ood_flag": far_out,
-        "gate_entropy": unsure,
-        "close_scores": lead is not None and lead < float(rule["min_margin"]),
-        "careful_customer": careful and max(grades, default=0) >= int(rule["careful_grade"]),
-        "tolerance_stale": policy.suitability.stale(profile, today),
-        **tiers.fairness(known.fairness, groups, deciding),
-    })  # fmt: skip
-
-
-def _unsure(policy: Policy, outcome: record.Outcome) -> bool:
-    """Whether rules alone, and unsure ones, decided every item: only then a person is asked instead (Layer 4)."""
-    rules = [outcome.answers[score.deciding_task].rule for _, score in outcome.items]
-    limit = float(policy.serving["layer4"]["conf"])
-    return bool(rules) and all(rule is not None and rule.confidence < limit for rule in rules)
 
 
 def _status(known: Known, items: Sequence[slate.Scored]) -> str:

@@ -20,9 +20,9 @@ from pipeline_lib.serve.layers import Models, TaskAnswer
 from pipeline_lib.serve.predictor import Predictor
 from pipeline_lib.serve.reasons import Reason, ReasonBook
 from pipeline_lib.serve.rules import RuleBook, Task
+from pipeline_lib.serve.rules.check import checked
 from pipeline_lib.serve.score import Scorer, Situation
 from pipeline_lib.serve.slate import Scored
-from pipeline_lib.serve.rules.check import checked
 from pipeline_lib.serve.suitability import Caps, Item, Profile, Suitability, krw_rate
 from pipeline_lib.serve.tables import Assessment, Contact, Customer
 

@@ -21,8 +21,8 @@ from pipeline_lib.serve.layers import TaskAnswer
 from pipeline_lib.serve.reasons import Attribution
 from pipeline_lib.serve.request import Request
 from pipeline_lib.serve.slate import Draw, Scored
-from pipeline_lib.serve.tiers import Review
 from pipeline_lib.serve.tables import Customer, TeacherSignals
+from pipeline_lib.serve.tiers import Review
 
 LAYERS = {1: "L1_distilled", 2: "L2_direct", 3: "L3_rules", 4: "L4_human"}
 _TOP_FEATURES = 10

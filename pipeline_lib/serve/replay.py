@@ -140,7 +140,8 @@ def _opened(objects: Objects, settings: Settings, version: str) -> Iterator[Poli
 
 
 def _contexts(objects: Objects, settings: Settings, wanted: pl.DataFrame) -> dict[str, Context]:
-    """Feature hash -> the row it is the hash of and the measures beside it, from the runs whose rows may have been served then, newest first."""
+    """Feature hash -> its row and the measures beside it, from the runs whose rows may have been served then, newest
+    first."""
     hashes = set(wanted["feature_hash"].drop_nulls().to_list())
     served = wanted["served_at"].dt.date()
     oldest = served.min() - timedelta(days=settings.serving.feature.hard_max_age_d + 1)  # type: ignore[operator]
@@ -149,7 +150,9 @@ def _contexts(objects: Objects, settings: Settings, wanted: pl.DataFrame) -> dic
         if oldest <= day <= served.max() + timedelta(days=1) and found.keys() != hashes:  # type: ignore[operator]
             run = RunContext(settings, day, objects)
             rows = _hashed(run.read("features"), hashes - found.keys())
-            measures = rule_inputs.by_customer(run.read("ingest"), settings.source) if rows and run.has("ingest") else {}
+            measures = (
+                rule_inputs.by_customer(run.read("ingest"), settings.source) if rows and run.has("ingest") else {}
+            )
             found |= {key: (row, measures.get(customer, {})) for key, (customer, row) in rows.items()}
     return found
 

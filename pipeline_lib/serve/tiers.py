@@ -57,9 +57,7 @@ def review(found: Mapping[str, bool]) -> Review:
     return Review(max((TIERS[name] for name in held), default=1), tuple(held))
 
 
-def fairness(
-    flags: Sequence[FairnessFlag] | None, groups: Mapping[str, str], tasks: Sequence[str]
-) -> dict[str, bool]:
+def fairness(flags: Sequence[FairnessFlag] | None, groups: Mapping[str, str], tasks: Sequence[str]) -> dict[str, bool]:
     """The fairness conditions of an answer.
 
     Args:

@@ -56,7 +56,8 @@ def in_range(task: Task, found: RuleAnswer) -> bool:
         return len(values) == len(task.base) and min(values) >= 0 and abs(sum(values) - 1) <= _EXACT
     if task.kind == "binary":
         return len(values) == 1 and 0 <= values[0] <= 1
-    low, high = (value if limit is None else limit for value, limit in zip(values * 2, (task.low, task.high)))
+    low = values[0] if task.low is None else task.low
+    high = values[0] if task.high is None else task.high
     return len(values) == 1 and low - _EXACT <= values[0] <= high + _EXACT
 
 
