@@ -141,7 +141,8 @@ def _opened(objects: Objects, settings: Settings, version: str) -> Iterator[Poli
 
 def _contexts(objects: Objects, settings: Settings, wanted: pl.DataFrame) -> dict[str, Context]:
     """Feature hash -> its row and the measures beside it, from the runs whose rows may have been served then, newest
-    first."""
+    first.
+    """
     hashes = set(wanted["feature_hash"].drop_nulls().to_list())
     served = wanted["served_at"].dt.date()
     oldest = served.min() - timedelta(days=settings.serving.feature.hard_max_age_d + 1)  # type: ignore[operator]

@@ -34,7 +34,7 @@ def will_acquire_deposits(case: Case) -> RuleAnswer | None:
     ratio, idle = 0.0, None
     if held is not None and len(case.known(*names)) == len(names):
         balance = case.row["balance"]
-        ratio = within(1 - case.row["monthly_outflow"] / balance) if balance > 0 else 0.0
+        ratio = within((balance - case.row["monthly_outflow"]) / balance) if balance > 0 else 0.0
         rich = case.row["balance_percentile"] > case.limit("deposits_balance_percentile")
         idle = ratio > case.limit("deposits_idle_share") and rich and not held
     due = None if matures is None else 0 <= matures <= case.limit("deposits_matures_days")
