@@ -36,7 +36,7 @@ FEATURE_TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE feature_row (
     subject_ref TEXT PRIMARY KEY, features BLOB NOT NULL, snapshot_date TEXT NOT NULL, held TEXT NOT NULL,
-    age INTEGER, income REAL, protected TEXT NOT NULL, gates BLOB, rule_inputs TEXT NOT NULL,
+    age INTEGER, income REAL, protected TEXT NOT NULL, gates BLOB, rule_inputs TEXT,
     ood_distance REAL) WITHOUT ROWID;
 """
 STATE_TABLES = """

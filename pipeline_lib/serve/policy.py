@@ -154,7 +154,7 @@ class Policy:
 def open_models(bundle: Bundle, predictor: Predictor | None, refused: str | None) -> Models:
     """Everything that answers tasks, for the handler and for batch scoring alike."""
     rules, products = bundle.policy["rules"], bundle.policy["products"]
-    book = RuleBook(rules, products["products"], products.get("category_groups", {}))
+    book = RuleBook(rules, products["products"], products.get("category_groups", {}), "shortcuts" not in rules)
     tasks = {str(task["name"]): _task(task) for task in bundle.manifest["tasks"]}
     share = float(bundle.policy["serving"]["anomaly_gain_share"])
     return Models(bundle, book, tasks, predictor, refused, share)

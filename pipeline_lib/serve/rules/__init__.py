@@ -39,6 +39,8 @@ class RuleBook:
     products: Sequence[Mapping[str, Any]]
     groups: Mapping[str, str] = field(default_factory=dict)
     """Category -> its top level."""
+    base_only: bool = False
+    """The policy is from before there were thirteen rules and lacks their limits: its version answers base rates."""
     broken: str | None = None
     """Why no rule may answer: found at start."""
 
@@ -50,8 +52,7 @@ class RuleBook:
         """
         if self.broken or not task.base:
             return RuleAnswer(f"{task.name}.unknown", (), BASE_CONFIDENCE, ())
-        # A policy from before there were thirteen rules lacks their limits: its version answers base rates.
-        rule = RULES.get(task.name) if "shortcuts" in self.limits else None
+        rule = None if self.base_only else RULES.get(task.name)
         case = Case(task, row, self.limits, self.products, self.groups, raw_only)
         found = rule(case) if rule else None
         return found or RuleAnswer(f"{task.name}.base_rate", task.base, BASE_CONFIDENCE, ())

@@ -174,3 +174,9 @@ def test_the_check_at_start_names_a_rule_that_leaves_its_range(monkeypatch: pyte
 def test_a_rate_counts_from_its_day_until_it_is_stale(currency: str, today: str, rate: float | None) -> None:
     policy = BANK.serving.suitability.model_dump(mode="json")
     assert krw_rate(policy, currency, date.fromisoformat(today)) == rate
+
+
+def test_a_policy_from_before_the_thirteen_rules_answers_base_rates() -> None:
+    old = RuleBook({"fired_factor": 2.0}, PRODUCTS, base_only=True)
+    checked(old, TASKS.values())
+    assert old.answer(TASKS["churn_signal"], CUSTOMERS["everything"]).rule == "churn_signal.base_rate"
