@@ -145,7 +145,7 @@ def _rewriter(service: Service) -> Rewriter | None:
 
         policy = service.policy.serving["l2a"]
         try:
-            provider = open_provider(policy)
+            provider = open_provider(policy, service.recording)
         except SettingsError as error:
             log.error("no provider, templates stay: %s", error)
             return None

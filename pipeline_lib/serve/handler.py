@@ -16,6 +16,7 @@ a function that answers by rules:
     SERVE_ORIGIN            identity of the record
     SERVE_KEY_ID            id of the record's root key
     SERVE_AUTHORIZER        optional: jwt = the gateway names the caller in every event; see caller.py
+    SERVE_REWRITES          optional: the JSON lines that the rewriting provider `recorded` replays
     SERVE_ENV               local, staging or prod; prod refuses context.as_of
 
 Source: serving.md 3, 11, 12 and 14.
@@ -121,6 +122,7 @@ def open_service(environ: Mapping[str, str]) -> Service:
         pepper=keys.pepper(),
         code_rev=str(policy.models.bundle.manifest["code_rev"]),
         as_of_allowed=place["ENV"] != "prod",
+        recording=environ.get("SERVE_REWRITES", ""),
     )
 
 

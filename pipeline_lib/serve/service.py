@@ -50,6 +50,8 @@ class Service:
     code_rev: str
     as_of_allowed: bool
     now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
+    recording: str = ""
+    """File of what the rewriting provider ``recorded`` replays."""
     rewriter: Any = None
     """Made by the first explanation that needs it; a breaker's memory is the instance's."""
     clock: Callable[[], float] = time.monotonic

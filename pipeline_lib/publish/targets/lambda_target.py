@@ -12,7 +12,6 @@ import hashlib
 import io
 import json
 import logging
-import os
 import subprocess
 import sys
 import tempfile
@@ -265,9 +264,10 @@ def code(folder: Path) -> dict[str, Path]:
 def _compile(folder: Path) -> None:
     """Bytecode that is not compared with its source: both are under the zip's hash. One seed, so one set of bytes."""
     command = ["-m", "compileall", "-q", "-s", str(folder), "-p", "/var/task", "--invalidation-mode", "unchecked-hash"]
-    environment = {**os.environ, "PYTHONHASHSEED": "0"}
     try:
-        subprocess.run([sys.executable, *command, str(folder)], env=environment, check=True, capture_output=True)
+        subprocess.run(
+            [sys.executable, *command, str(folder)], env={"PYTHONHASHSEED": "0"}, check=True, capture_output=True
+        )
     except (OSError, subprocess.CalledProcessError) as error:
         raise ActivationFailed(f"the function's code cannot be compiled: {error}") from error
 

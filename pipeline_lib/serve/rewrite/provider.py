@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Protocol
 
 from pipeline_lib.errors import PipelineError, SettingsError
-
-RECORDED = "SERVE_REWRITES"
-"""Environment: the JSON lines that the provider ``recorded`` replays."""
 
 
 class ProviderFailed(PipelineError):
@@ -42,8 +38,11 @@ class Provider(Protocol):
         """Raises ProviderFailed."""
 
 
-def open_provider(policy: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Provider | None:
+def open_provider(policy: Mapping[str, Any], recording: str = "") -> Provider | None:
     """The provider that ``serving.l2a`` names; None: nothing is rewritten.
+
+    Args:
+        recording: file of JSON lines that the provider ``recorded`` replays.
 
     Raises:
         SettingsError: the provider is not known, or its recording is not there.
@@ -58,5 +57,5 @@ def open_provider(policy: Mapping[str, Any], environ: Mapping[str, str] = os.env
     if policy["provider"] == "recorded":
         from pipeline_lib.serve.rewrite.recorded import Recorded
 
-        return Recorded.read(environ.get(RECORDED, ""))
+        return Recorded.read(recording)
     raise SettingsError(f"serving.l2a.provider: {policy['provider']!r} found, expected none, bedrock or recorded")

@@ -265,7 +265,7 @@ def test_bedrock_waits_for_its_share_of_the_time_and_tries_once(monkeypatch: pyt
 def test_a_recording_answers_what_was_recorded_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "answers.jsonl"
     path.write_text(json.dumps({"prompt": PROMPT.sha256, "answer": GOOD}) + "\n")
-    provider = open_provider({**POLICY, "provider": "recorded"}, {"SERVE_REWRITES": str(path)})
+    provider = open_provider({**POLICY, "provider": "recorded"}, str(path))
     assert provider is not None
     assert provider.ask(PROMPT) == GOOD
     with pytest.raises(ProviderFailed):
@@ -283,7 +283,7 @@ def test_a_recording_with_another_line_is_refused_naming_it(tmp_path: Path, line
 @pytest.mark.parametrize("provider", ["recorded", "local"])
 def test_a_provider_that_is_not_there_is_said(provider: str) -> None:
     with pytest.raises(SettingsError):
-        open_provider({**POLICY, "provider": provider}, {})
+        open_provider({**POLICY, "provider": provider})
 
 
 def test_without_a_provider_nobody_is_asked() -> None:
