@@ -27,7 +27,7 @@ def prepare(home: Path, folder: Path, manifest_sha256: str) -> None:
         database.executemany(
             "UPDATE feature_row SET subject_ref = ? WHERE subject_ref = ?", zip(subjects, stored, strict=True)
         )
-        database.execute("UPDATE meta SET value = ? WHERE key IN ('as_of', 'gates_as_of')", [today])
+        database.execute("UPDATE meta SET body = json_set(body, '$.as_of', ?, '$.gates_as_of', ?)", [today, today])
     with closing(sqlite3.connect(tables / "state.sqlite")) as database, database:
         rows = [(subject, 1 + i % 5, today) for i, subject in enumerate(subjects)]
         database.executemany("INSERT INTO suitability VALUES (?, ?, ?)", rows)

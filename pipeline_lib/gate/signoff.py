@@ -104,7 +104,7 @@ def _require_approvable(
         raise RequestRefused(f"an approval needs a statement of {policy.statement_min_chars} characters or more")
     if policy.four_eyes and any(persons.same(responder, one) for one in questions.started_by(stored)):
         raise RequestRefused(f"four eyes: {responder} started the run of {decision.challenger_version}")
-    require_not_stopped(objects, settings.source.name)
+    require_not_stopped(settings, objects)
     seen = pointer.read(objects, KeyFolder(settings.place.keys))
     if seen.generation != decision.champion_generation:
         questions.supersede(objects, stored, "the champion moved since the verdict", responder, now)

@@ -8,9 +8,7 @@ distillation.md 12.
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Collection, Iterator
-from contextlib import closing
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -21,6 +19,8 @@ from pipeline_lib.audit import query
 from pipeline_lib.audit.operation import record_operation
 from pipeline_lib.business_time import run_date
 from pipeline_lib.errors import GateCannotJudge, ManifestMismatch, ObjectMissing, SignatureInvalid
+from pipeline_lib.items import FEATURES, SqliteItems, TableUnreadable, meta
+from pipeline_lib.items.place import filed
 from pipeline_lib.keys import KeyFolder
 from pipeline_lib.monitor import feature_shift
 from pipeline_lib.monitor.feature_shift import Column, FeatureShift
@@ -44,11 +44,10 @@ def of_champion(settings: Settings) -> FeatureShift:
         if version is None:
             return FeatureShift(0, {}, "nothing is served")
         champion = versions.verify(objects, keys, version)
-        table = objects.local_path(f"serving/{settings.source.name}/feature_rows.sqlite")
-        with closing(sqlite3.connect(f"file:{table}?mode=ro", uri=True)) as rows:
-            columns, count = _served(rows)
+        with filed(objects, settings.source.name, FEATURES) as items:
+            columns, count = _served(items)
             return feature_shift.measure(objects, champion, columns, count, settings.monitoring.drift)
-    except (GateCannotJudge, ObjectMissing, ManifestMismatch, SignatureInvalid) as error:
+    except (GateCannotJudge, ObjectMissing, ManifestMismatch, SignatureInvalid, TableUnreadable) as error:
         return FeatureShift(0, {}, f"{type(error).__name__}: {error}")
 
 
@@ -78,11 +77,12 @@ def state_of(moved: FeatureShift, limits: Drift) -> State:
     return "WARN" if moved.beyond(limits.feature_psi_warn) else "OK"
 
 
-def _served(rows: sqlite3.Connection) -> tuple[Iterator[Column], int]:
+def _served(items: SqliteItems) -> tuple[Iterator[Column], int]:
     """Columns and number of the rows that are served; of many, some at random: pseudonyms are random."""
-    names = json.loads(rows.execute("SELECT value FROM meta WHERE key = 'columns'").fetchone()[0])
-    wanted = rows.execute("SELECT features FROM feature_row ORDER BY subject_ref LIMIT ?", (AT_MOST,))
-    blobs = [row[0] for row in wanted]
+    about = meta.newest(items)
+    if about is None:
+        raise TableUnreadable(f"{FEATURES}: no export is named in meta")
+    names, blobs = about["columns"], items.column("feature_row", "features", most=AT_MOST)
     values = np.frombuffer(b"".join(blobs), dtype="<f4").reshape(len(blobs), len(names))
     return ((name, values[:, i].astype(np.float64)) for i, name in enumerate(names)), len(blobs)
 

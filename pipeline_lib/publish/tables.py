@@ -1,8 +1,9 @@
-"""The serving tables of a local place: what the function may look up, by pseudonym.
+"""The serving tables of a place: what the function may look up, by pseudonym.
 
 ``serving/<dataset>/feature_rows.sqlite`` is written whole and replaced atomically; ``state.sqlite`` (opt-outs,
 switches, contact, suitability, stored answers) is created once, empty, and then belongs to oversight. They are
-state of the place and no artefact of a run: pseudonyms depend on the pepper. Source: serving.md 3 and 14.
+state of the place and no artefact of a run: pseudonyms depend on the pepper. A place with tables in DynamoDB gets the
+same rows there, from that file (``dynamo_rows.py``). Source: serving.md 3 and 14.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ import polars as pl
 from pipeline_lib.canonical import digest
 from pipeline_lib.contracts import rule_inputs
 from pipeline_lib.errors import ObjectMissing, SwapLost
+from pipeline_lib.items import FEATURES, SqliteItems, meta
+from pipeline_lib.publish import dynamo_rows
 from pipeline_lib.publish.baked import newest_snapshot, serving_schema_hash
 from pipeline_lib.runs import RunContext, StageOutput, code_version
 
@@ -33,8 +36,9 @@ AGE_CUTS = (25, 35, 45, 55, 65)
 INCOME_TIERS = 5
 
 FEATURE_TABLES = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE meta (key TEXT PRIMARY KEY, meta_id TEXT NOT NULL, body TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE feature_row (
+    meta_id TEXT NOT NULL,
     subject_ref TEXT PRIMARY KEY, features BLOB NOT NULL, snapshot_date TEXT NOT NULL, held TEXT NOT NULL,
     age INTEGER, income REAL, protected TEXT NOT NULL, gates BLOB, rule_inputs TEXT,
     ood_distance REAL) WITHOUT ROWID;
@@ -62,6 +66,12 @@ def export(ctx: RunContext) -> None:
     Runs of several weeks end with the rows of the newest, in whatever order or however close together they come.
     """
     create_state(ctx)
+    _export_file(ctx)
+    if ctx.settings.place.tables:
+        dynamo_rows.copy(ctx)
+
+
+def _export_file(ctx: RunContext) -> None:
     made_from = _made_from(ctx)
     if _is_kept(ctx, _there(ctx)[0], made_from):
         return
@@ -85,7 +95,7 @@ def _replaced(ctx: RunContext, rows: bytes, made_from: str) -> bool:
         return True
 
 
-def _is_kept(ctx: RunContext, there: Mapping[str, str], made_from: str) -> bool:
+def _is_kept(ctx: RunContext, there: Mapping[str, Any], made_from: str) -> bool:
     if there.get("made_from") == made_from:
         return True
     if there.get("as_of", "") <= ctx.logical_date.isoformat():
@@ -105,22 +115,24 @@ def _write_rows(ctx: RunContext, path: Path, made_from: str) -> int:
     columns = [column["name"] for column in schema["columns"]]
     rows = _joined(ctx, features, columns)
     tasks, experts, gates = _gates(teacher)
-    meta = {
+    about = {
         "schema_hash": serving_schema_hash(schema),
-        "columns": json.dumps(columns),
+        "columns": columns,
         "as_of": ctx.logical_date.isoformat(),
         "currency": ctx.settings.source.currency,
-        "gate_tasks": json.dumps(tasks),
-        "gate_experts": json.dumps(experts),
+        "gate_tasks": tasks,
+        "gate_experts": experts,
         "gates_as_of": ctx.logical_date.isoformat(),
         "made_from": made_from,
         **_limits(ctx, teacher),
     }
     with closing(sqlite3.connect(path)) as database, database:
         database.executescript(FEATURE_TABLES)
-        database.executemany("INSERT INTO meta VALUES (?, ?)", sorted(meta.items()))
+        meta_id = meta.named(str(about["as_of"]), made_from)
+        database.executemany("INSERT INTO meta VALUES (:key, :meta_id, :body)", meta.items_of(meta_id, about))
         database.executemany(
-            "INSERT INTO feature_row VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", _rows(rows, columns, gates, _shorts(ctx))
+            "INSERT INTO feature_row VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            ((meta_id, *row) for row in _rows(rows, columns, gates, _shorts(ctx))),
         )
     return rows.height
 
@@ -261,15 +273,15 @@ def _add_fairness(ctx: RunContext, key: str) -> None:
         log.warning("serving state was written just now: its table fairness_state is added by the next run")
 
 
-def _there(ctx: RunContext) -> tuple[dict[str, str], str | None]:
+def _there(ctx: RunContext) -> tuple[Mapping[str, Any], str | None]:
     """What is said about the feature rows that are there, and the tag that replaces exactly those."""
     try:
         data, tag = ctx.objects.get_tagged(_key(ctx, "feature_rows"))
     except ObjectMissing:
         return {}, None
-    with closing(sqlite3.connect(":memory:")) as database:
-        database.deserialize(data)
-        return dict(database.execute("SELECT key, value FROM meta")), tag
+    with ctx.objects.scratch() as folder:
+        (folder / FEATURES).write_bytes(data)
+        return meta.newest(SqliteItems(folder)) or {}, tag
 
 
 def _key(ctx: RunContext, table: str) -> str:

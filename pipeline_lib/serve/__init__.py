@@ -1,7 +1,7 @@
 """The Lambda: one request in, one recorded answer out, from the released package alone.
 
     handler.py     the gateway's event -> response     service.py    the steps of one answer
-    request.py     what a request must look like       tables.py     what is known of a customer, from items.py
+    request.py     what a request must look like       tables.py     what is known of a customer, from ..items
     bundle.py      the released folder, verified       predictor.py  students through LightGBM's C interface
     layers.py      which layer answers each task       rules.py      layer 3, when no model may or can answer
     suitability.py caps no file can loosen             score.py      FD-TVS          slate.py   filter and choose

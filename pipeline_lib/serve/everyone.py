@@ -11,11 +11,9 @@ Runs in DAG tasks, not in the function. Source: serving.md S1 and 14; audit.md, 
 from __future__ import annotations
 
 import logging
-import sqlite3
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -23,11 +21,12 @@ from typing import Any
 import polars as pl
 
 from pipeline_lib.audit.segment import Entry
-from pipeline_lib.errors import ContractError, ObjectMissing, RequestRefused
+from pipeline_lib.errors import ContractError, RequestRefused, SettingsError
+from pipeline_lib.items import SqliteItems
+from pipeline_lib.items.place import WAIT_S
 from pipeline_lib.records import Receipt
 from pipeline_lib.runs import Out, RunContext, StageOutput
 from pipeline_lib.serve import local
-from pipeline_lib.serve.items import FEATURES
 from pipeline_lib.serve.request import Request
 from pipeline_lib.serve.service import Service
 
@@ -193,11 +192,13 @@ def _values(task: Mapping[str, Any]) -> list[float]:
 
 
 def _live(ctx: RunContext) -> tuple[dict[str, str], str]:
-    """What serves here, and the identity of the feature rows."""
+    """What serves here, and the identity of the feature rows. Of DynamoDB nobody can list the customers in order."""
+    if ctx.settings.place.tables:
+        raise SettingsError(f"{PLAN}: the tables must be files of the store, found {ctx.settings.place.tables}")
     place = local.environment(ctx.settings)
     version = place["SERVE_BUNDLE"].rsplit("/", 1)[-1]
-    rows = _read(ctx, "SELECT value FROM meta WHERE key = 'made_from'")
-    return {"version": version, "manifest_sha256": place["SERVE_MANIFEST_SHA256"]}, str(rows[0][0])
+    rows = local.served_rows(ctx.settings)
+    return {"version": version, "manifest_sha256": place["SERVE_MANIFEST_SHA256"]}, str(rows["made_from"])
 
 
 def _require_planned(ctx: RunContext, planned: StageOutput) -> None:
@@ -210,13 +211,5 @@ def _require_planned(ctx: RunContext, planned: StageOutput) -> None:
 
 def _subjects(ctx: RunContext, first: str = "", end: str | None = None) -> list[str]:
     """Pseudonyms from ``first`` on and before ``end``, in order."""
-    sql = "SELECT subject_ref FROM feature_row WHERE subject_ref >= ? AND (? IS NULL OR subject_ref < ?) ORDER BY 1"
-    return [str(row[0]) for row in _read(ctx, sql, first, end, end)]
-
-
-def _read(ctx: RunContext, sql: str, *values: Any) -> list[tuple[Any, ...]]:
-    path = local.tables_folder(ctx.settings) / FEATURES
-    if not path.is_file():
-        raise ObjectMissing(f"{path.name}: no feature rows are served yet, nothing was packaged")
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
-        return database.execute(sql, values).fetchall()
+    items = SqliteItems(local.tables_folder(ctx.settings), WAIT_S)
+    return [str(one) for one in items.column("feature_row", "subject_ref", first, end)]

@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pipeline_lib.errors import AppendFailed, SettingsError
+from pipeline_lib.items import TableUnreadable
 from pipeline_lib.serve import explained
 from pipeline_lib.serve.guardrail import Evidence, verdict
-from pipeline_lib.serve.items import TableUnreadable
 from pipeline_lib.serve.keep import text_key
 from pipeline_lib.serve.reasons import Grounds, Reason
 from pipeline_lib.serve.request import LOCALES, Refused, one_of, only, text_of

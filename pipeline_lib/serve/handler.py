@@ -44,9 +44,9 @@ from pipeline_lib.errors import (
     PipelineError,
     SettingsError,
 )
+from pipeline_lib.items import open_items
 from pipeline_lib.serve import caller, metrics
 from pipeline_lib.serve.bundle import Bundle, open_bundle, open_policy
-from pipeline_lib.serve.items import open_items
 from pipeline_lib.serve.keep import Keep
 from pipeline_lib.serve.kernel import LibraryFailed
 from pipeline_lib.serve.parameters import open_keys

@@ -10,12 +10,12 @@ import json
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from pipeline_lib.serve.items import TableUnreadable
+from pipeline_lib.items import TableUnreadable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pipeline_lib.serve.items import Items
+    from pipeline_lib.items import Items
     from pipeline_lib.serve.reasons import Reason
 
 TABLE = "kept"

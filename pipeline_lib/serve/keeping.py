@@ -8,8 +8,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from pipeline_lib.conditions import Condition
+from pipeline_lib.items import TableUnreadable
 from pipeline_lib.serve.decide import Decided, Known
-from pipeline_lib.serve.items import TableUnreadable
 
 if TYPE_CHECKING:
     from pipeline_lib.serve.service import Service

@@ -6,18 +6,17 @@ Runs in a plain shell beside the pipeline, so it may read the settings; the hand
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Mapping
-from contextlib import closing
 from datetime import date
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
 from pipeline_lib.errors import ObjectMissing, SettingsError
+from pipeline_lib.items import FEATURES, meta, open_items
+from pipeline_lib.items.place import WAIT_S
 from pipeline_lib.keys import KeyFolder, subject_ref
 from pipeline_lib.serve.handler import open_service, respond
-from pipeline_lib.serve.items import FEATURES, SqliteItems
 from pipeline_lib.serve.service import Service
 from pipeline_lib.serve.tables import Tables
 from pipeline_lib.settings import Settings
@@ -39,7 +38,7 @@ def environment(settings: Settings) -> dict[str, str]:
     return {
         "SERVE_BUNDLE": str(releases / live["folder"]),
         "SERVE_MANIFEST_SHA256": live["manifest_sha256"],
-        "SERVE_TABLES": f"file://{tables_folder(settings)}",
+        "SERVE_TABLES": tables_url(settings),
         "SERVE_AUDIT": settings.place.audit,
         "SERVE_KEYS": str(settings.place.keys),
         "SERVE_ORIGIN": f"{settings.audit.origin}/{settings.place.env}",
@@ -47,6 +46,11 @@ def environment(settings: Settings) -> dict[str, str]:
         "SERVE_ENV": settings.place.env,
         **({"SERVE_AUDIT_SECONDARY": second} if (second := settings.place.audit_secondary) else {}),
     }
+
+
+def tables_url(settings: Settings) -> str:
+    """Where the function of this place looks its customers up."""
+    return settings.place.tables or f"file://{tables_folder(settings)}"
 
 
 def tables_folder(settings: Settings) -> Path:
@@ -90,18 +94,28 @@ def sample_request(customer_id: str, as_of: date | None) -> dict[str, Any]:
 
 def refreshed_on(settings: Settings) -> date:
     """Date of the feature rows that serve."""
-    path = tables_folder(settings) / FEATURES
-    if not path.is_file():
-        raise ObjectMissing(f"{path.name}: no feature rows are served yet, nothing was packaged")
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
-        found = database.execute("SELECT value FROM meta WHERE key = 'as_of'").fetchone()
-    return date.fromisoformat(found[0])
+    return date.fromisoformat(served_rows(settings)["as_of"])
+
+
+def served_rows(settings: Settings) -> Mapping[str, Any]:
+    """What is said of the newest export of feature rows.
+
+    Raises:
+        ObjectMissing: there is none.
+        TableUnreadable: the table cannot be read.
+    """
+    url = tables_url(settings)
+    missing = url.startswith("file:") and not (tables_folder(settings) / FEATURES).is_file()
+    found = None if missing else meta.newest(open_items(url, WAIT_S))
+    if found is None:
+        raise ObjectMissing(f"{FEATURES}: no feature rows are served yet, nothing was packaged")
+    return found
 
 
 def assess(settings: Settings, customer_id: str, tolerance: int, on: date) -> None:
     """Record a suitability interview: without one no product may be recommended."""
     subject = subject_ref(KeyFolder(settings.place.keys).pepper(), customer_id)
-    Tables(SqliteItems(tables_folder(settings)), 0).record_assessment(subject, tolerance, on)
+    Tables(open_items(tables_url(settings), WAIT_S), 0).record_assessment(subject, tolerance, on)
 
 
 def _folder(url: str, what: str) -> Path:

@@ -1,8 +1,8 @@
 """What the function may look up about a customer: keyed reads from small tables, one purpose each.
 
-Where the items lie is behind ``items.py``; what they mean is here. Everything unreadable, a missing field or one of
-another type included, raises TableUnreadable, and the caller fails to the safe side: opted out, switched, blocked,
-not suitable.
+Where the items lie is behind ``pipeline_lib.items``; what they mean is here. Everything unreadable, a missing
+field or one of another type included, raises TableUnreadable, and the caller fails to the safe side: opted out,
+switched, blocked, not suitable.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from datetime import date
 from math import isfinite
 from typing import Any
 
-from pipeline_lib.serve.items import Items, TableUnreadable
+from pipeline_lib.items import Items, TableUnreadable, meta
 from pipeline_lib.serve.layers import Row
 from pipeline_lib.serve.ood import Distance
 from pipeline_lib.serve.tiers import FairnessFlag
@@ -89,7 +89,7 @@ class Customer:
 
 @dataclass
 class Tables:
-    """Keyed reads, typed; nothing but the active switches and the fairness flags is remembered."""
+    """Keyed reads, typed; only active switches, fairness flags and what never changes of an export are remembered."""
 
     items: Items
     switch_cache_ms: int
@@ -97,6 +97,7 @@ class Tables:
     clock: Callable[[], float] = time.monotonic
     _switches: tuple[float, tuple[Switch, ...]] | None = field(default=None, init=False)
     _fairness: tuple[float, tuple[FairnessFlag, ...]] | None = field(default=None, init=False)
+    _exports: dict[str, Mapping[str, Any]] = field(default_factory=dict, init=False)
 
     def opt_out(self, subject: str) -> OptOut:
         with _typed("optout"):
@@ -140,9 +141,21 @@ class Tables:
     def customer(self, subject: str) -> Customer | None:
         """The customer's row, or None for somebody unknown (cold start)."""
         with _typed("feature_row"):
-            meta = {str(row["key"]): str(row["value"]) for row in self.items.all("meta")}
-            found = self.items.get("feature_row", subject)
-            return _customer(meta, found) if found else None
+            meta_id = ""
+            for _ in range(2):  # a folder's file may be replaced between the two reads
+                found = self.items.get("feature_row", subject)
+                if found is None:
+                    return None
+                meta_id = str(found["meta_id"])
+                if (about := self._export(meta_id)) is not None:
+                    return _customer(about, found)
+            raise TableUnreadable(f"feature_row: of export {meta_id}, which is not in meta")
+
+    def _export(self, meta_id: str) -> Mapping[str, Any] | None:
+        """What is said of the rows of one export; an instance meets one a week, or two while rows are refreshed."""
+        if meta_id not in self._exports and (found := meta.read(self.items, meta_id)) is not None:
+            self._exports[meta_id] = found
+        return self._exports.get(meta_id)
 
     def stored_answer(self, key: str, now: float, hours: int) -> tuple[str, str] | None:
         """(digest of the request, response) stored under an idempotency key, or None."""
@@ -171,8 +184,8 @@ def _typed(table: str) -> Iterator[None]:
         raise TableUnreadable(f"{table}: {type(error).__name__} {error}") from error
 
 
-def _customer(meta: Mapping[str, str], found: Mapping[str, Any]) -> Customer:
-    columns = tuple(json.loads(meta["columns"]))
+def _customer(meta: Mapping[str, Any], found: Mapping[str, Any]) -> Customer:
+    columns = tuple(meta["columns"])
     values = _floats(found["features"])
     if len(values) != len(columns):
         raise ValueError(f"a row of {len(values)} values for {len(columns)} columns")
@@ -191,11 +204,11 @@ def _customer(meta: Mapping[str, str], found: Mapping[str, Any]) -> Customer:
     )
 
 
-def _signals(meta: Mapping[str, str], blob: bytes | None) -> TeacherSignals | None:
+def _signals(meta: Mapping[str, Any], blob: bytes | None) -> TeacherSignals | None:
     """``tasks x (experts + 1)`` float32: the gate weights of each task and their entropy."""
     if blob is None:
         return None
-    tasks, experts = json.loads(meta["gate_tasks"]), json.loads(meta["gate_experts"])
+    tasks, experts = meta["gate_tasks"], meta["gate_experts"]
     width, values = len(experts) + 1, _floats(blob)
     by_task = {task: values[i * width : (i + 1) * width] for i, task in enumerate(tasks)}
     gates = {task: dict(zip(experts, row[:-1], strict=True)) for task, row in by_task.items()}

@@ -41,6 +41,9 @@ class Place(Section):
     """LanceDB folder or ``s3://`` URI: the record's query tables, rebuildable from the evidence."""
     keys: Path = Field(default_factory=lambda data: data["home"] / "keys", strict=False)
     """Folder of secrets."""
+    tables: str | None = Field(default=None, pattern=r"^dynamodb:[A-Za-z0-9_.-]+$")
+    """``dynamodb:<prefix of the tables' names>``: the weekly export writes the feature rows there too, and oversight's
+    state is there. None: both are files of the store, under ``serving/<dataset>``."""
     target: str = Field(default_factory=lambda data: f"file://{data['home']}/releases")
     """Release target: ``file:///folder`` or ``lambda:<function name>``."""
     overrides: Path | None = Field(default=None, strict=False)

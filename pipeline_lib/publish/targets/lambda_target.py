@@ -41,7 +41,7 @@ CODE = (
     "__init__.py", "business_time.py", "canonical.py", "conditions.py", "errors.py", "keys.py", "objects.py",
     "records.py",
     "audit/__init__.py", "audit/catalogue.py", "audit/chain.py", "audit/line.py", "audit/log.py", "audit/merkle.py",
-    "audit/segment.py", "audit/sinks.py", "forest", "serve",
+    "audit/segment.py", "audit/sinks.py", "forest", "items", "serve",
 )  # fmt: skip
 """What the handler imports of the library; the shared libraries of LightGBM, the fallback, come as a layer."""
 SUFFIXES = (".py", ".so")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import boto3
 
-from pipeline_lib.serve.dynamo import DynamoItems
-from pipeline_lib.serve.items import EXPIRING, KEYS, Items, SqliteItems
+from pipeline_lib.items import EXPIRING, KEYS, Items, SqliteItems
+from pipeline_lib.items.dynamo import DynamoItems
 
 PREFIX = "bank-"
 

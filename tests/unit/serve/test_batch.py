@@ -191,14 +191,15 @@ def test_serving_rows_are_the_raw_features_by_pseudonym(bank: RunContext, releas
 
 
 def test_a_backfill_does_not_replace_newer_rows(own_bank: RunContext) -> None:
-    newer = read(own_bank, "SELECT value FROM meta WHERE key = 'as_of'")
+    as_of = "SELECT DISTINCT json_extract(body, '$.as_of') FROM meta"
+    newer = read(own_bank, as_of)
     path = own_bank.objects.local_path(f"serving/{own_bank.dataset}/feature_rows.sqlite")
     with closing(sqlite3.connect(path)) as database, database:
-        database.execute("UPDATE meta SET value = 'other' WHERE key = 'made_from'")
         later = (own_bank.logical_date + timedelta(days=7)).isoformat()
-        database.execute("UPDATE meta SET value = ? WHERE key = 'as_of'", (later,))
+        change = "UPDATE meta SET body = json_set(body, '$.made_from', 'other', '$.as_of', ?)"
+        database.execute(change, (later,))
     tables.export(own_bank)
-    assert read(own_bank, "SELECT value FROM meta WHERE key = 'as_of'") == [(later,)] != newer
+    assert read(own_bank, as_of) == [(later,)] != newer
 
 
 def test_a_rerun_keeps_the_state_that_people_wrote(own_bank: RunContext) -> None:

@@ -122,7 +122,7 @@ def test_rows_that_are_too_old_are_not_used(release: Any, request_body: Body) ->
 
 def test_a_row_of_another_schema_is_not_used(release: Any, request_body: Body) -> None:
     with closing(sqlite3.connect(release.tables / "feature_rows.sqlite")) as database, database:
-        database.execute("UPDATE meta SET value = 'other' WHERE key = 'schema_hash'")
+        database.execute("UPDATE meta SET body = json_set(body, '$.schema_hash', 'other')")
     tasks = ask(release.service(), request_body())[1]["tasks"]
     assert {one["layer_reason"] for one in tasks.values()} == {"SCHEMA_MISMATCH"}
 

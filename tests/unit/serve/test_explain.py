@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from pipeline_lib.errors import AppendFailed
+from pipeline_lib.items import KEPT as FILE
+from pipeline_lib.items import SqliteItems, TableUnreadable
 from pipeline_lib.serve import local
 from pipeline_lib.serve.guardrail import CRITERIA
 from pipeline_lib.serve.handler import respond
-from pipeline_lib.serve.items import KEPT as FILE
-from pipeline_lib.serve.items import SqliteItems, TableUnreadable
 from pipeline_lib.serve.keep import Keep, text_key
 from pipeline_lib.serve.reasons import Grounds, Reason
 from pipeline_lib.serve.rewrite.loop import Rewriter

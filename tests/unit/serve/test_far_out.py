@@ -30,7 +30,7 @@ def measure(release: Any, distance: float | None, as_of: date = DAY) -> None:
     facts = {"ood_as_of": as_of.isoformat(), "ood_flag": "7.0", "ood_override": "8.0"}
     with closing(sqlite3.connect(release.tables / "feature_rows.sqlite")) as database, database:
         database.execute("UPDATE feature_row SET ood_distance = ?", (distance,))
-        database.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", facts.items())
+        database.execute("UPDATE meta SET body = json_patch(body, ?)", (json.dumps(facts),))
 
 
 def spread_gates(release: Any, value: float) -> None:

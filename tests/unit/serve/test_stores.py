@@ -14,16 +14,17 @@ import boto3
 import pytest
 
 from pipeline_lib.errors import SecretMissing, SettingsError
+from pipeline_lib.items import Items, TableUnreadable, open_items
 from pipeline_lib.keys import KeyFolder
 from pipeline_lib.publish.tables import FEATURE_TABLES, STATE_TABLES
-from pipeline_lib.serve.items import Items, TableUnreadable, open_items
 from pipeline_lib.serve.parameters import open_keys
 from pipeline_lib.serve.tables import Tables
 
 from .stores import PREFIX, copy_keys, make_tables
 
 ROW: dict[str, Any] = {
-    "subject_ref": "s_1", "features": b"\x00\x00\x80?\x00\xff", "snapshot_date": "2026-11-01", "held": '["kr"]',
+    "meta_id": "2026-11-01.0", "subject_ref": "s_1", "features": b"\x00\x00\x80?\x00\xff",
+    "snapshot_date": "2026-11-01", "held": '["kr"]',
     "age": 64, "income": 29_999_999.1, "protected": "{}", "gates": None,
     "rule_inputs": '{"balance": 1.5}', "ood_distance": 7.25,
 }  # fmt: skip

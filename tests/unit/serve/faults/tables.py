@@ -43,7 +43,7 @@ def out_of_range(world: World) -> None:
 
 @fault(ROWS, "the row has another schema", rules("SCHEMA_MISMATCH"))
 def other_schema(world: World) -> None:
-    world.sql("feature_rows", "UPDATE meta SET value = 'other' WHERE key = 'schema_hash'")
+    world.sql("feature_rows", "UPDATE meta SET body = json_set(body, '$.schema_hash', 'other')")
 
 
 @fault(ROWS, "the row is cut short", rules("FEATURES_UNREADABLE"))

@@ -207,7 +207,8 @@ class World:
 
     def columns(self) -> list[str]:
         with closing(sqlite3.connect(self.release.tables / "feature_rows.sqlite")) as database:
-            return list(json.loads(database.execute("SELECT value FROM meta WHERE key = 'columns'").fetchone()[0]))
+            sql = "SELECT json_extract(body, '$.columns') FROM meta WHERE key != 'current'"
+            return list(json.loads(database.execute(sql).fetchone()[0]))
 
     def edit_row(self, changed: Mapping[str, float] | None) -> None:
         """Features of the customer, by name; None takes the row away."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from pipeline_lib.serve.items import KEYS, TableUnreadable
+from pipeline_lib.items import KEYS, TableUnreadable
 
 ATTEMPTS = 2
 """How often one read is tried."""
@@ -24,22 +24,23 @@ class DynamoItems:
 
     Args:
         timeout_s: longest wait for a connection, and for an answer [s].
+        attempts: how often one read or write is tried.
+        connections: how many threads may read or write at once.
 
     Raises:
         TableUnreadable: no region or no credentials are known, from every method.
     """
 
-    def __init__(self, prefix: str, timeout_s: float) -> None:
+    def __init__(self, prefix: str, timeout_s: float, attempts: int = ATTEMPTS, connections: int = 10) -> None:
         import boto3
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError, ClientError
 
         self._prefix, self._failed = prefix, (BotoCoreError, ClientError)
-        retries = {"mode": "standard", "total_max_attempts": ATTEMPTS}
+        retries = {"mode": "standard", "total_max_attempts": attempts}
+        waits = {"connect_timeout": timeout_s, "read_timeout": timeout_s, "max_pool_connections": connections}
         with self._translated("*"):
-            self._client = boto3.client(
-                "dynamodb", config=Config(connect_timeout=timeout_s, read_timeout=timeout_s, retries=retries)
-            )
+            self._client = boto3.client("dynamodb", config=Config(**waits, retries=retries))
 
     def get(self, table: str, key: str) -> Mapping[str, Any] | None:
         with self._translated(table):
@@ -55,10 +56,25 @@ class DynamoItems:
 
     def put(self, table: str, item: Mapping[str, Any], expires_at: float | None = None) -> None:
         with self._translated(table):
-            stored = {name: _stored(value) for name, value in item.items()}
-            if expires_at is not None:
-                stored[EXPIRES] = {"N": str(math.ceil(expires_at))}
-            self._client.put_item(TableName=self._prefix + table, Item=stored)
+            self._client.put_item(TableName=self._prefix + table, Item=_typed(item, expires_at))
+
+    def put_unless_newer(self, table: str, item: Mapping[str, Any], day: str, expires_at: float | None = None) -> bool:
+        """Write an item whole unless the one of its key is of a later date, by ``meta_id``; whether it was written.
+
+        Args:
+            day: the item's own date, with which its ``meta_id`` begins (ISO).
+        """
+        with self._translated(table):
+            try:
+                self._client.put_item(
+                    TableName=self._prefix + table,
+                    Item=_typed(item, expires_at),
+                    ConditionExpression="attribute_not_exists(meta_id) OR meta_id < :day OR begins_with(meta_id, :day)",
+                    ExpressionAttributeValues={":day": {"S": day}},
+                )
+            except self._client.exceptions.ConditionalCheckFailedException:
+                return False
+        return True
 
     @contextmanager
     def _translated(self, table: str) -> Iterator[None]:
@@ -66,6 +82,11 @@ class DynamoItems:
             yield
         except (*self._failed, ValueError, TypeError) as error:  # a ValueError is also an endpoint that is no address
             raise TableUnreadable(f"{self._prefix}{table}: {error}") from error
+
+
+def _typed(item: Mapping[str, Any], expires_at: float | None) -> dict[str, Any]:
+    stored = {name: _stored(value) for name, value in item.items()}
+    return stored if expires_at is None else {**stored, EXPIRES: {"N": str(math.ceil(expires_at))}}
 
 
 def _stored(value: Any) -> dict[str, Any]:

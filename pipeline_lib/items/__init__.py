@@ -1,4 +1,4 @@
-"""A tiny keyed store: items by key from named tables. What the items mean is in ``tables.py``.
+"""A tiny keyed store: items by key from named tables. What they mean is in ``serve/tables.py`` and ``meta.py``.
 
 Of a folder, ``feature_rows.sqlite`` is replaced as a whole by the nightly refresh and ``state.sqlite`` is changed row
 by row by oversight; ``kept.sqlite`` is the function's own, made when it is first written. Each read looks whether the
@@ -82,7 +82,7 @@ def open_items(url: str, timeout_s: float = TIMEOUT_S) -> Items:
         return SqliteItems(Path(url.removeprefix("file://")), timeout_s)
     scheme, _, prefix = url.partition(":")
     if scheme == "dynamodb" and prefix:
-        from pipeline_lib.serve.dynamo import DynamoItems
+        from pipeline_lib.items.dynamo import DynamoItems
 
         return DynamoItems(prefix, timeout_s)
     raise SettingsError(f"serving tables are at file:///folder or dynamodb:<prefix>, found {url!r}")
@@ -108,6 +108,20 @@ class SqliteItems:
     def all(self, table: str) -> list[Mapping[str, Any]]:
         with self._opened(table, "ro") as database:
             return [dict(row) for row in database.execute(f"SELECT * FROM {table}")]
+
+    def column(self, table: str, name: str, first: str = "", end: str | None = None, most: int = -1) -> list[Any]:
+        """One field of the items with keys from ``first`` on and before ``end``, by key; ``most`` of them (-1: all)."""
+        key = KEYS[table]
+        sql = f"SELECT {name} FROM {table} WHERE {key} >= ? AND (? IS NULL OR {key} < ?) ORDER BY {key} LIMIT ?"
+        with self._opened(table, "ro") as database:
+            return [row[0] for row in database.execute(sql, (first, end, end, most))]
+
+    def pages(self, table: str, size: int) -> Iterator[list[Mapping[str, Any]]]:
+        """Every item, by key, ``size`` at a time, of the one file that is there when the first is asked for."""
+        with self._opened(table, "ro") as database:
+            found = database.execute(f"SELECT * FROM {table} ORDER BY {KEYS[table]}")
+            while page := found.fetchmany(size):
+                yield [dict(row) for row in page]
 
     def put(self, table: str, item: Mapping[str, Any], expires_at: float | None = None) -> None:
         names, marks = ", ".join(item), ", ".join("?" * len(item))
