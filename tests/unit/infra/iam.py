@@ -65,7 +65,9 @@ class Template:
 
     def grants(self, role: str) -> list[Grant]:
         """Everything a role is allowed, one action on one resource each."""
-        statements = [s for p in self.resources[role]["Properties"]["Policies"] for s in p["PolicyDocument"]["Statement"]]
+        statements = [
+            s for p in self.resources[role]["Properties"]["Policies"] for s in p["PolicyDocument"]["Statement"]
+        ]
         return [
             Grant(action, resource, statement.get("Condition", {}))
             for statement in statements
@@ -161,7 +163,9 @@ class Calls:
         return [asked, Need("kms:Decrypt", self._key)] if params.get("WithDecryption") else [asked]
 
     def _lambda(self, operation: str, params: Mapping[str, Any]) -> list[Need]:
-        action = {"Invoke": "InvokeFunction", "ListVersionsByFunction20150331": "ListVersionsByFunction"}.get(operation, operation)
+        action = {"Invoke": "InvokeFunction", "ListVersionsByFunction20150331": "ListVersionsByFunction"}.get(
+            operation, operation
+        )
         function = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{params['FunctionName']}"
         return [Need(f"lambda:{action}", f"{function}:{params['Qualifier']}" if "Qualifier" in params else function)]
 
