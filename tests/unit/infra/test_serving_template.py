@@ -61,6 +61,8 @@ def serving(
         service = release.service(**variables)
         body = request_body(idempotency_key="once")
         answer = json.loads(handler.respond(local.event(body), lambda: service)["body"])
+        outbound = request_body(channel="app_push", access_reason="self_service", operator_id=None, terminal_id=None)
+        assert handler.respond(local.event(outbound), lambda: service)["statusCode"] == 200
         asked = {"prediction_id": answer["prediction_id"], "item_id": answer["items"][0]["item_id"]}
         reason = {**local.event(asked), "rawPath": "/v1/reasons"}
         assert handler.respond(reason, lambda: service)["statusCode"] == 200
