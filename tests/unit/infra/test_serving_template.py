@@ -13,10 +13,10 @@ from typing import Any
 import boto3
 import pytest
 
+from pipeline_lib.items import KEYS
 from pipeline_lib.publish import release as releases
 from pipeline_lib.publish.targets.lambda_target import LambdaTarget
 from pipeline_lib.serve import handler, local
-from pipeline_lib.serve.items import KEYS
 from pipeline_lib.serve.tables import Tables
 from tests.unit.gate.conftest import policy, world
 from tests.unit.gate.promotion_world import Tweaks, World
