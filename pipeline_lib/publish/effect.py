@@ -1,6 +1,7 @@
 """One decision takes effect, in steps that may be interrupted anywhere.
 
-    intent row -> publish to the target -> pointer (the door) -> alias -> health -> done row -> state documents
+    intent row -> publish to the target -> pointer (the door) -> (a share of the traffic) -> alias -> health
+        -> done row -> state documents
 
 Each step finds out whether it was done, so the same call finishes what a crash left. A version that does not
 answer after the shift is taken back: failed row, alias, pointer. Source: promotion.md sections 8, 11 and 12.
@@ -8,7 +9,10 @@ answer after the shift is taken back: failed row, alias, pointer. Source: promot
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 
 from pipeline_lib.errors import ActivationFailed
 from pipeline_lib.publish import steps
@@ -20,6 +24,8 @@ from pipeline_lib.registry.lease import Lease
 from pipeline_lib.registry.pointer import Pointer
 from pipeline_lib.registry.smoke import Probe, complete_and_loadable
 from pipeline_lib.settings import Settings
+
+log = logging.getLogger(__name__)
 
 
 def release(
@@ -61,27 +67,58 @@ def give_effect(here: Releaser, decision: Decision, receipt: Receipt, lock: Leas
         reference = here.target.publish(copy)
     mine = steps.pointed(here, decision, receipt, lock)
     if steps.is_current(here, mine):
-        _activated(here, mine)
+        _activated(here, mine, lock)
     seen, _ = steps.follow(here, {version: reference})
     return here.result(decision, seen)
 
 
-def _activated(here: Releaser, mine: Pointer) -> None:
+def _activated(here: Releaser, mine: Pointer, lock: Lease | None) -> None:
     """The target serves it and it answers, or what served before does again.
 
     Raises:
         ActivationFailed: it did not answer, and nobody else moved the pointer meanwhile.
     """
-    here.target.shift(mine.version)
+    version, stage = str(mine.version), here.settings.promotion.stage
+    # On-call waits for no stage, and a first version has nothing to be staged beside.
+    staged = lock is not None and mine.previous_version is not None and stage.share > 0
+    if lock is not None and staged and here.target.stage(version, stage.share):
+        if not _answers(here, mine, partial(_looked_at, here, version, lock)):
+            return
+    here.target.shift(version)
+    _answers(here, mine, partial(here.target.check, version))
+
+
+def _looked_at(here: Releaser, version: str, lock: Lease) -> None:
+    """Again and again while the version has its share of the traffic.
+
+    Raises:
+        ActivationFailed: it did not answer.
+        LockBusy: the lock was lost meanwhile.
+    """
+    stage = here.settings.promotion.stage
+    for look in range(1, stage.looks + 1):
+        here.wait(stage.every_s)
+        lock.keep()
+        here.target.look(version)
+        log.info("%s has %.0f %% of the traffic: look %d of %d", version, 100 * stage.share, look, stage.looks)
+
+
+def _answers(here: Releaser, mine: Pointer, ask: Callable[[], None]) -> bool:
+    """Whether it does; False when another champion came meanwhile: that one answers, and its pointer is followed.
+
+    Raises:
+        ActivationFailed: it does not, and what served before does again.
+    """
     try:
-        here.target.check(str(mine.version))
+        ask()
     except ActivationFailed as failure:
         seen = here.seen()
         if seen.pointer != mine or seen.tag is None:
-            return  # another champion came meanwhile: that one answers, and following the pointer is all to do
+            return False
         decisions.close(here.objects, mine.decision_id, "failed", str(failure))
         steps.take_back(here, mine, seen.tag)
         raise
+    return True
 
 
 def _hold(here: Releaser, decision: Decision) -> ReleaseResult:

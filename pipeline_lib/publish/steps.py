@@ -8,7 +8,8 @@ a crash left).
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
+import time
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -51,6 +52,8 @@ class Releaser:
     target: Target
     probe: Probe
     now: datetime
+    wait: Callable[[float], None] = time.sleep
+    """Between two looks at a staged version [s]."""
 
     @classmethod
     def open(cls, settings: Settings, target: Target | None, probe: Probe, now: datetime | None) -> Releaser:

@@ -54,6 +54,17 @@ class Counterfactual(Section):
     """... and its share of the logged recommendations [unitless]."""
 
 
+class Stage(Section):
+    """How a promoted version is tried on a share of the traffic first; what on-call forces never is."""
+
+    share: float = Field(ge=0, lt=1)
+    """Of the requests [0..1); 0: all traffic at once."""
+    looks: int = Field(ge=1)
+    """How often the version must answer before it gets the rest."""
+    every_s: float = Field(gt=0, le=60)
+    """Between two looks [s]; shorter than ``lock_ttl_s``."""
+
+
 class Promotion(Section):
     auto_promote: bool
     """Whether a passing challenger becomes champion without a human. Shipped false; true is refused in prod."""
@@ -108,6 +119,7 @@ class Promotion(Section):
     hook_timeout_s: float = Field(gt=0)
     """Time a veto has to answer [s]; one that does not escalates to the human."""
     counterfactual: Counterfactual
+    stage: Stage
     force: Force
 
     @model_validator(mode="after")

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from datetime import datetime
 
+from pipeline_lib.errors import ActivationFailed
 from pipeline_lib.registry.versions import LocalVersion
 
 
@@ -33,6 +34,25 @@ class Target(ABC):
         Raises:
             ActivationFailed: it was never published here, or the target refused.
         """
+
+    def stage(self, version: str, share: float) -> bool:
+        """Give a published version a share of the traffic [0..1] beside what serves; ``shift`` ends it.
+
+        Returns:
+            whether it gets one: a target that serves all or nothing does nothing.
+
+        Raises:
+            ActivationFailed: it was never published here, or the target refused.
+        """
+        return False
+
+    def look(self, version: str) -> None:
+        """Health of a staged version, asked of itself.
+
+        Raises:
+            ActivationFailed: it does not answer, or is not staged.
+        """
+        raise ActivationFailed(f"{self.name}: {version} is not staged")
 
     @abstractmethod
     def serving(self) -> str | None:

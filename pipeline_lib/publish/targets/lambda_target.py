@@ -34,7 +34,8 @@ log = logging.getLogger(__name__)
 
 ALIAS = "live"
 RUNTIME, HANDLER = "python3.11", "pipeline_lib.serve.handler.handler"
-MEMORY_MB, TIMEOUT_S = 1024, 3
+MEMORY_MB, TIMEOUT_S = 1769, 3
+"""One full core [MB] and the end of an answer [s]. Source: serving.md 13 and 14."""
 PACKAGE_FOLDER = "release"
 LIBRARY = Path(__file__).resolve().parent.parent.parent
 CODE = (
@@ -54,18 +55,18 @@ HEALTH = {
 }
 """What the gateway sends the function for ``GET /v1/health`` (payload format 2.0)."""
 
-Ask = Callable[[str, bytes], Mapping[str, Any]]
-"""Function name, event -> answer of Lambda's ``Invoke`` at the alias ``live``, its ``Payload`` read to bytes."""
+Ask = Callable[[str, bytes, str], Mapping[str, Any]]
+"""Function name, event, alias or version number -> answer of Lambda's ``Invoke``, its ``Payload`` read to bytes."""
 
 
-def invoke_live(function: str, event: bytes) -> Mapping[str, Any]:
+def invoke(function: str, event: bytes, qualifier: str) -> Mapping[str, Any]:
     """Ask the running function; the release's role needs ``lambda:InvokeFunction``."""
-    answer = boto3.client("lambda").invoke(FunctionName=function, Qualifier=ALIAS, Payload=event)
+    answer = boto3.client("lambda").invoke(FunctionName=function, Qualifier=qualifier, Payload=event)
     return {**answer, "Payload": answer["Payload"].read()}
 
 
 class LambdaTarget(Target):
-    def __init__(self, function: str, role: str | None = None, ask: Ask = invoke_live) -> None:
+    def __init__(self, function: str, role: str | None = None, ask: Ask = invoke) -> None:
         self.name = f"lambda:{function}"
         self._function, self._role, self._ask = function, role, ask
         self._client = boto3.client("lambda")
@@ -93,25 +94,39 @@ class LambdaTarget(Target):
             if self._alias() is None:
                 self._client.create_alias(FunctionName=self._function, Name=ALIAS, FunctionVersion=number)
             else:
-                self._client.update_alias(FunctionName=self._function, Name=ALIAS, FunctionVersion=number)
+                self._route(number, {})
+
+    def stage(self, version: str, share: float) -> bool:
+        with self._translated("stage"):
+            alias = self._alias()
+            if alias is None:
+                raise ActivationFailed(f"{self.name}: nothing serves that {version} could be staged beside")
+            self._route(alias[0], {self._number(version): share})
+        return True
+
+    def look(self, version: str) -> None:
+        with self._translated("look"):
+            number = self._number(version)
+        self._require_answer(version, number)
 
     def serving(self) -> str | None:
         with self._translated("read"):
-            number = self._alias()
-            if number is None:
+            alias = self._alias()
+            if alias is None:
                 return None
-            return _version_of(self._versions().get(number, f"{number} which is no version of ours"))
+            said = self._versions()
+            names = {n: _version_of(said.get(n, f"{n} which is no version of ours")) for n in (alias[0], *alias[1])}
+            beside = [f", {share:.0%} of it {names[number]}" for number, share in sorted(alias[1].items())]
+            return names[alias[0]] + "".join(beside)
 
     def check(self, version: str) -> None:
         with self._translated("check"):
-            number = self._alias()
-            if number is None or number != self._number(version):
-                raise ActivationFailed(f"{self.name}: alias {ALIAS} is at {number}, expected {version}")
+            alias, number = self._alias(), self._number(version)
+            if alias != (number, {}):
+                raise ActivationFailed(f"{self.name}: alias {ALIAS} is at {alias}, expected {version}")
             waiter = self._client.get_waiter("published_version_active")
             waiter.wait(FunctionName=self._function, Qualifier=number, WaiterConfig={"Delay": 2, "MaxAttempts": 15})
-            answer = self._ask(self._function, json.dumps(HEALTH).encode())
-        if found := _not_answering(answer, version):
-            raise ActivationFailed(f"{self.name}: GET /v1/health at {ALIAS}: {found}, expected 200 from {version}")
+        self._require_answer(version, ALIAS)
 
     def published(self) -> dict[str, datetime]:
         with self._translated("list"):
@@ -125,7 +140,7 @@ class LambdaTarget(Target):
         with self._translated("withdraw"):
             for number, said in self._versions().items():
                 if _version_of(said) == version:
-                    if number == self._alias():
+                    if (alias := self._alias()) and number in (alias[0], *alias[1]):
                         raise ActivationFailed(f"{self.name}: {version} serves and cannot be withdrawn")
                     self._client.delete_function(FunctionName=self._function, Qualifier=number)
 
@@ -176,12 +191,27 @@ class LambdaTarget(Target):
             return False
         return True
 
-    def _alias(self) -> str | None:
+    def _alias(self) -> tuple[str, dict[str, float]] | None:
+        """The version that ``live`` is at, and the shares of traffic of versions beside it."""
         try:
             answer = self._client.get_alias(FunctionName=self._function, Name=ALIAS)
         except self._client.exceptions.ResourceNotFoundException:
             return None
-        return str(answer["FunctionVersion"])
+        beside = (answer.get("RoutingConfig") or {}).get("AdditionalVersionWeights") or {}
+        return str(answer["FunctionVersion"]), {str(number): float(share) for number, share in beside.items()}
+
+    def _route(self, number: str, beside: Mapping[str, float]) -> None:
+        """Without the empty map an alias would keep the shares that it has."""
+        routing = {"AdditionalVersionWeights": dict(beside)}
+        self._client.update_alias(
+            FunctionName=self._function, Name=ALIAS, FunctionVersion=number, RoutingConfig=routing
+        )
+
+    def _require_answer(self, version: str, qualifier: str) -> None:
+        with self._translated("ask"):
+            answer = self._ask(self._function, json.dumps(HEALTH).encode(), qualifier)
+        if found := _not_answering(answer, version):
+            raise ActivationFailed(f"{self.name}: GET /v1/health at {qualifier}: {found}, expected 200 from {version}")
 
     def _versions(self) -> dict[str, str]:
         """Function version -> its description."""

@@ -179,13 +179,13 @@ def recorded(monkeypatch: Any, secrets_key: str, answers: Mapping[str, Any] | No
     """Calls of the clients made in this block.
 
     Args:
-        answers: "service.Operation" -> what is answered instead of asking; called with the parameters.
+        answers: "service.Operation" -> what is answered instead of asking; called with the HTTP request.
     """
     calls = Calls(secrets_key)
     session = boto3.Session()
     session.events.register("provide-client-params", calls)
     for operation, answer in (answers or {}).items():
-        said = lambda answer=answer, **_: (SimpleNamespace(status_code=200), answer())  # noqa: E731
+        said = lambda params, answer=answer, **_: (SimpleNamespace(status_code=200), answer(params))  # noqa: E731
         session.events.register(f"before-call.{operation}", said)
     with monkeypatch.context() as patched:
         patched.setattr(boto3, "DEFAULT_SESSION", session)

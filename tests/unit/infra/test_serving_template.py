@@ -73,13 +73,13 @@ def serving(
 
 @pytest.fixture
 def releasing(world: World, tmp_path: Path, target: LambdaTarget, monkeypatch: pytest.MonkeyPatch) -> Calls:
-    """A second release of a function that is there, its withdrawal refused or done, and an alias taken away."""
+    """A second release of a function that is there, a staged one, a withdrawal, and an alias taken away."""
     released(world, tmp_path, target, Tweaks())
     world.next_week()
     second = str(world.package(Tweaks(seed=2), tmp_path).facts["version"])
 
-    def answer() -> dict[str, Any]:
-        found = running("recommend", json.dumps(HEALTH).encode())
+    def answer(request: dict[str, Any]) -> dict[str, Any]:
+        found = running("recommend", json.dumps(HEALTH).encode(), request["query_string"]["Qualifier"])
         return {**found, "Payload": io.BytesIO(found["Payload"])}
 
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
@@ -89,6 +89,9 @@ def releasing(world: World, tmp_path: Path, target: LambdaTarget, monkeypatch: p
         mine = LambdaTarget("recommend")
         first = mine.serving()
         releases.release(world.settings, *world.force(second, approver="second.person"), target=mine)
+        mine.stage(str(first), 0.1)
+        mine.look(str(first))
+        mine.shift(second)
         mine.withdraw(str(first))
         mine.shift(None)
         mine.shift(second)

@@ -19,7 +19,7 @@ import pytest
 from pipeline_lib.errors import ActivationFailed, SettingsError
 from pipeline_lib.publish import release as releases
 from pipeline_lib.publish.targets import open_target
-from pipeline_lib.publish.targets.lambda_target import ALIAS, LambdaTarget, bundle, invoke_live
+from pipeline_lib.publish.targets.lambda_target import ALIAS, LambdaTarget, bundle, invoke
 from pipeline_lib.registry import states, versions
 from pipeline_lib.serve import handler
 from pipeline_lib.serve.service import Service
@@ -37,10 +37,11 @@ def target(aws: str) -> LambdaTarget:
     return LambdaTarget(FUNCTION, role, ask=running)
 
 
-def running(function: str, event: bytes) -> dict[str, Any]:
-    """A runtime that answers: the handler's routes around the version that the alias names."""
+def running(function: str, event: bytes, qualifier: str) -> dict[str, Any]:
+    """A runtime that answers: the handler's routes around the version that is asked."""
     client = boto3.client("lambda")
-    number = client.get_alias(FunctionName=function, Name=ALIAS)["FunctionVersion"]
+    aliased = qualifier == ALIAS
+    number = client.get_alias(FunctionName=function, Name=ALIAS)["FunctionVersion"] if aliased else qualifier
     listed = client.list_versions_by_function(FunctionName=function)["Versions"]
     label = next(item["Description"] for item in listed if item["Version"] == number)
     health = SimpleNamespace(health=lambda: {"status": "ok", "version": label.split(" ")[0]})
@@ -122,7 +123,7 @@ def test_a_version_whose_function_does_not_answer_is_taken_back(
     first = released(world, tmp_path, target, Tweaks())
     world.next_week()
     second = str(world.package(Tweaks(seed=2), tmp_path).facts["version"])
-    broken = LambdaTarget(FUNCTION, ask=lambda function, event: answer)
+    broken = LambdaTarget(FUNCTION, ask=lambda function, event, qualifier: answer)
     with pytest.raises(ActivationFailed, match="GET /v1/health at live"):
         releases.release(world.settings, *world.force(second, approver="second.person"), target=broken)
     assert (target.serving(), world.seen.version) == (first, first)
@@ -162,7 +163,7 @@ def test_two_publishes_at_once_never_label_one_with_the_code_of_the_other(
 def test_a_target_that_is_opened_asks_the_real_function(aws: str) -> None:
     found = open_target(f"lambda:{FUNCTION}")
     assert isinstance(found, LambdaTarget)
-    assert found._ask is invoke_live
+    assert found._ask is invoke
 
 
 def test_without_a_role_a_missing_function_is_named(world: World, tmp_path: Path, aws: str) -> None:
