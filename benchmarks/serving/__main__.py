@@ -32,7 +32,7 @@ import polars as pl
 from benchmarks.serving import whole
 from pipeline_lib.forest import SUFFIX, compiled
 from pipeline_lib.forest.compiling import compile_text
-from pipeline_lib.publish.targets import lambda_target
+from pipeline_lib.publish.targets import lambda_zip
 from pipeline_lib.serve.bundle import open_bundle
 from pipeline_lib.serve.predictor import RULES, Predictor, model_name
 
@@ -54,7 +54,7 @@ def main() -> None:
         folder = Path(scratch)
         home = Path(asked.home)
         bundle, rows = prepare(*found_in(home), folder, asked.parity)
-        lambda_target.code(folder / "task")
+        lambda_zip.code(folder / "task")
         whole.prepare(home, folder, bundle.manifest_sha256)
         variants = [*OURS, *OTHERS]
         if asked.peers:

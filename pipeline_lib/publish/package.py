@@ -25,7 +25,7 @@ from pipeline_lib.publish import baked, baseline, model_text, tables
 from pipeline_lib.registry import versions
 from pipeline_lib.registry.package import BASELINE
 from pipeline_lib.runs import Out, RunContext, StageOutput, code_version
-from pipeline_lib.settings.serving import Agreement
+from pipeline_lib.settings.serving.words import Agreement
 
 log = logging.getLogger(__name__)
 

@@ -9,45 +9,27 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
 import json
 import logging
-import subprocess
-import sys
-import tempfile
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError, WaiterError
 
 from pipeline_lib.errors import ActivationFailed
-from pipeline_lib.forest import compiled
 from pipeline_lib.publish.targets.base import Target
+from pipeline_lib.publish.targets.lambda_zip import PACKAGE_FOLDER, RUNTIME, bundle
 from pipeline_lib.registry.versions import LocalVersion
 
 log = logging.getLogger(__name__)
 
 ALIAS = "live"
-RUNTIME, HANDLER = "python3.11", "pipeline_lib.serve.handler.handler"
+HANDLER = "pipeline_lib.serve.handler.handler"
 MEMORY_MB, TIMEOUT_S = 1769, 3
 """One full core [MB] and the end of an answer [s]. Source: serving.md 13 and 14."""
-PACKAGE_FOLDER = "release"
-LIBRARY = Path(__file__).resolve().parent.parent.parent
-CODE = (
-    "__init__.py", "business_time.py", "canonical.py", "conditions.py", "errors.py", "keys.py", "objects.py",
-    "records.py",
-    "audit/__init__.py", "audit/catalogue.py", "audit/chain.py", "audit/line.py", "audit/log.py", "audit/merkle.py",
-    "audit/segment.py", "audit/sinks.py", "forest", "items", "serve",
-)  # fmt: skip
-"""What the handler imports of the library; the shared libraries of LightGBM, the fallback, come as a layer."""
-SUFFIXES = (".py", ".so")
-"""Of code; the kernel is the one shared object, and missing where this library was installed without a compiler."""
-EPOCH = (1980, 1, 1, 0, 0, 0)
 HEALTH = {
     "version": "2.0",
     "rawPath": "/v1/health",
@@ -256,58 +238,6 @@ def _manifest_of(configuration: Mapping[str, Any]) -> str | None:
     """Hash of the package that a function's or a version's environment names."""
     hashed: str | None = configuration.get("Environment", {}).get("Variables", {}).get("SERVE_MANIFEST_SHA256")
     return hashed
-
-
-def bundle(copy: LocalVersion) -> bytes:
-    """The function's zip: the handler's code and the package, the same bytes for the same version and code.
-
-    A model goes in compiled; the text it was trained as stays in the registry, unless nothing else was registered.
-    """
-    packaged = {_name(path, copy.folder): path for path in _files(copy.folder)}
-    files = {f"{PACKAGE_FOLDER}/{name}": path for name, path in packaged.items() if compiled(name) not in packaged}
-    data = io.BytesIO()
-    with tempfile.TemporaryDirectory() as scratch, zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
-        files |= code(Path(scratch))
-        for name in sorted(files):
-            entry = zipfile.ZipInfo(name, EPOCH)
-            entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
-            archive.writestr(entry, files[name].read_bytes())
-    return data.getvalue()
-
-
-def code(folder: Path) -> dict[str, Path]:
-    """Put into a folder what the zip holds beside the package; name -> file.
-
-    That is the handler's sources and their bytecode, which a function has no place to keep.
-    """
-    for part in CODE:
-        path = LIBRARY / part
-        for source in [one for one in _files(path) if one.suffix in SUFFIXES] if path.is_dir() else [path]:
-            copied = folder / "pipeline_lib" / _name(source, LIBRARY)
-            copied.parent.mkdir(parents=True, exist_ok=True)
-            copied.write_bytes(source.read_bytes())
-    if RUNTIME == f"python{sys.version_info.major}.{sys.version_info.minor}":
-        _compile(folder)
-    return {_name(path, folder): path for path in sorted(folder.rglob("*")) if path.is_file()}
-
-
-def _compile(folder: Path) -> None:
-    """Bytecode that is not compared with its source: both are under the zip's hash. One seed, so one set of bytes."""
-    command = ["-m", "compileall", "-q", "-s", str(folder), "-p", "/var/task", "--invalidation-mode", "unchecked-hash"]
-    try:
-        subprocess.run(
-            [sys.executable, *command, str(folder)], env={"PYTHONHASHSEED": "0"}, check=True, capture_output=True
-        )
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise ActivationFailed(f"the function's code cannot be compiled: {error}") from error
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
-
-
-def _name(path: Path, folder: Path) -> str:
-    return path.relative_to(folder).as_posix()
 
 
 def _label(version: str, sha256: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline_lib.publish.package import explained
-from pipeline_lib.settings.serving import Agreement
+from pipeline_lib.settings.serving.words import Agreement
 
 LIMITS = Agreement(top5=0.8, sign=0.95)
 

@@ -19,7 +19,8 @@ import pytest
 from pipeline_lib.errors import ActivationFailed, SettingsError
 from pipeline_lib.publish import release as releases
 from pipeline_lib.publish.targets import open_target
-from pipeline_lib.publish.targets.lambda_target import ALIAS, LambdaTarget, bundle, invoke
+from pipeline_lib.publish.targets.lambda_target import ALIAS, LambdaTarget, invoke
+from pipeline_lib.publish.targets.lambda_zip import bundle
 from pipeline_lib.registry import states, versions
 from pipeline_lib.serve import handler
 from pipeline_lib.serve.service import Service

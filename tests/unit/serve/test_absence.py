@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from pipeline_lib.keys import KeyFolder
-from pipeline_lib.publish.targets.lambda_target import HANDLER, PACKAGE_FOLDER, bundle
+from pipeline_lib.publish.targets.lambda_target import HANDLER
+from pipeline_lib.publish.targets.lambda_zip import PACKAGE_FOLDER, bundle
 from pipeline_lib.registry import versions
 from pipeline_lib.runs import RunContext
 from pipeline_lib.serve.kernel import LibraryFailed, find_kernel

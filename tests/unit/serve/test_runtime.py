@@ -24,7 +24,8 @@ import pytest
 from pipeline_lib.audit import segment
 from pipeline_lib.keys import KeyFolder
 from pipeline_lib.objects import open_objects
-from pipeline_lib.publish.targets.lambda_target import HANDLER, PACKAGE_FOLDER
+from pipeline_lib.publish.targets.lambda_target import HANDLER
+from pipeline_lib.publish.targets.lambda_zip import PACKAGE_FOLDER
 from pipeline_lib.serve.local import event
 
 from .conftest import Release
