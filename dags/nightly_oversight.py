@@ -25,6 +25,16 @@ SCHEDULES = settings.load().schedules
 )
 def nightly_oversight():
     @task
+    def record_late():
+        """A kill switch fired while the record could not be reached is recorded now."""
+        from pipeline_lib import settings as policy
+        from pipeline_lib.objects import open_objects
+        from pipeline_lib.oversee import unrecorded
+
+        place = policy.load()
+        return unrecorded.settle(place, open_objects(place.place.root))
+
+    @task(trigger_rule=TriggerRule.ALL_DONE)
     def commit_record():
         """Checkpoint what was written since the last one and feed the query tables."""
         from pipeline_lib import settings as policy
@@ -86,11 +96,11 @@ def nightly_oversight():
         """Keeps a failed night red."""
         raise RuntimeError("oversight found something or could not look; see the red task's log")
 
-    committed, record, champion = commit_record(), verify_record(), verify_champion()
+    late, committed, record, champion = record_late(), commit_record(), verify_record(), verify_champion()
     chased, drift, fairness = chase_confirmations(), read_drift(), read_fairness()
     checked = checklist(drift, fairness)
-    committed >> [record, champion, chased, drift, fairness] >> checked
-    [committed, record, champion, chased, drift, fairness, checked] >> watcher()
+    late >> committed >> [record, champion, chased, drift, fairness] >> checked
+    [late, committed, record, champion, chased, drift, fairness, checked] >> watcher()
 
 
 nightly_oversight()

@@ -12,7 +12,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from pipeline_lib import cli_counterfactual, cli_promote, cli_registry, settings, signing
+from pipeline_lib import cli_counterfactual, cli_person, cli_promote, cli_registry, cli_switch, settings, signing
 from pipeline_lib.business_time import last_promotion_day, utc_now
 from pipeline_lib.errors import PipelineError, RequestRefused
 from pipeline_lib.keys import KeyFolder
@@ -82,7 +82,7 @@ def _by_hand(promotable: bool) -> dict[str, Any]:
     """A gate asked from a shell was started by whoever types: a dry run unless they say otherwise."""
     from pipeline_lib.serve import probe
 
-    return {"started_by": cli_promote.person(), "promotable": promotable, "smoke": probe.answers}
+    return {"started_by": cli_person.person(), "promotable": promotable, "smoke": probe.answers}
 
 
 def summary(place: Settings, asked: argparse.Namespace) -> int:
@@ -252,6 +252,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     cli_promote.add(verbs).set_defaults(run=promote)
     cli_registry.add(verbs).set_defaults(run=promote)
+    cli_switch.add(verbs).set_defaults(run=promote)
     cli_counterfactual.add(verbs).set_defaults(run=counterfactual)
     judged = verb("verdict", verdict, "compute a verdict of the gate again from the record and its evidence")
     judged.add_argument("what", choices=["recompute"])

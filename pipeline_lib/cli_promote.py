@@ -11,8 +11,6 @@ and waits for the second person. Source: promotion.md sections 8, 9 and 12.
 from __future__ import annotations
 
 import argparse
-import os
-import pwd
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -20,10 +18,10 @@ from datetime import datetime
 from typing import Any
 
 from pipeline_lib.business_time import SEOUL
+from pipeline_lib.cli_person import Shown, add_person, command, person
 from pipeline_lib.errors import ActivationFailed, LockBusy, PipelineError, RequestRefused, SettingsError
 from pipeline_lib.settings import Settings
 
-Shown = dict[str, Any]
 CODES: tuple[tuple[type[PipelineError], int], ...] = (
     (RequestRefused, 2),
     (SettingsError, 2),
@@ -146,11 +144,6 @@ def status(settings: Settings, _: argparse.Namespace) -> Shown:
     return standing.standing(settings)
 
 
-def person() -> str:
-    """Who is typing: the system user of this process, which the environment cannot claim."""
-    return pwd.getpwuid(os.getuid()).pw_name
-
-
 def _decided_and_released(
     settings: Settings, asked: argparse.Namespace, decide: Callable[..., Any], *given: Any, **options: Any
 ) -> Shown:
@@ -251,8 +244,8 @@ def add(verbs: Any) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     acts = promote.add_subparsers(required=True, metavar="ACTION")
-    _add(acts, "status", status, "what serves, which versions one person may bring back, whose answer is missing")
-    one = _add(acts, "force", force, "make a registered version the champion now")
+    command(acts, "status", status, "what serves, which versions one person may bring back, whose answer is missing")
+    one = command(acts, "force", force, "make a registered version the champion now")
     one.add_argument("--version", required=True, help="e.g. v20261109-7632e51c; `promote status` lists them")
     one.add_argument(
         "--allow-quarantined", action="store_true", help="the target is marked as known bad, and two agree"
@@ -260,13 +253,13 @@ def add(verbs: Any) -> argparse.ArgumentParser:
     one.add_argument("--approver", help="the second person's system user; mandatory unless the version is known-good. "
                                         "Nothing changes until they type `promote confirm`")  # fmt: skip
     _person(one)
-    _person(_add(acts, "rollback", rollback, "force the version that served before"))
+    _person(command(acts, "rollback", rollback, "force the version that served before"))
     for name, act, text_ in (("approve", approve, "approve the challenger that waits, and release it"),
                              ("reject", reject, "decline the challenger that waits")):  # fmt: skip
-        answer = _add(acts, name, act, text_)
+        answer = command(acts, name, act, text_)
         answer.add_argument("--statement", required=name == "approve", default="", help="why; 10 characters or more")
         answer.add_argument("--decision", help="the gate's verdict; needed only when more than one waits")
-    second = _add(acts, "confirm", confirm, "agree, as the second person, to what somebody asks or has forced")
+    second = command(acts, "confirm", confirm, "agree, as the second person, to what somebody asks or has forced")
     second.add_argument("--decision", help="which; needed only when more than one waits")
     second.add_argument("--statement", help="what you looked at")
     second.add_argument(
@@ -275,17 +268,7 @@ def add(verbs: Any) -> argparse.ArgumentParser:
     return promote
 
 
-def _add(
-    acts: Any, name: str, act: Callable[[Settings, argparse.Namespace], Shown], text_: str
-) -> argparse.ArgumentParser:
-    made: argparse.ArgumentParser = acts.add_parser(name, help=text_, description=text_)
-    made.add_argument("--json", action="store_true", help="one JSON object instead of text, errors too")
-    made.set_defaults(act=act)
-    return made
-
-
 def _person(made: argparse.ArgumentParser) -> None:
-    made.add_argument("--operator", required=True, help="your system user, as `whoami` prints it")
-    made.add_argument("--reason", required=True, help="what happened, in 10 to 500 characters")
+    add_person(made)
     made.add_argument("--ticket", help="e.g. INC-48213")
     made.add_argument("--request-id", help="the same id again is the same request; made up when left out")

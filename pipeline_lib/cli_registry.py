@@ -14,11 +14,9 @@ judging or releasing, try again. Source: promotion.md sections 2 and 12.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from typing import Any
 
-from pipeline_lib.cli_promote import Shown, person
-from pipeline_lib.errors import RequestRefused
+from pipeline_lib.cli_person import Shown, add_person, command, operator
 from pipeline_lib.settings import Settings
 
 
@@ -35,7 +33,7 @@ def reconcile(settings: Settings, _: argparse.Namespace) -> Shown:
 def repair_pointer(settings: Settings, asked: argparse.Namespace) -> Shown:
     from pipeline_lib.registry import repair
 
-    made = repair.repair_pointer(settings, _operator(asked), asked.reason)
+    made = repair.repair_pointer(settings, operator(asked), asked.reason)
     return {
         "version": made.version,
         "generation": made.generation,
@@ -47,21 +45,21 @@ def repair_pointer(settings: Settings, asked: argparse.Namespace) -> Shown:
 def quarantine(settings: Settings, asked: argparse.Namespace) -> Shown:
     from pipeline_lib.registry import quarantine as marks
 
-    document = marks.quarantine(settings, asked.version, _operator(asked), asked.reason)
+    document = marks.quarantine(settings, asked.version, operator(asked), asked.reason)
     return {"version": document["version"], "state": document["state"], **document["quarantine"]}
 
 
 def lift(settings: Settings, asked: argparse.Namespace) -> Shown:
     from pipeline_lib.registry import quarantine as marks
 
-    document = marks.lift(settings, asked.version, _operator(asked), asked.reason)
+    document = marks.lift(settings, asked.version, operator(asked), asked.reason)
     return {"version": document["version"], "state": document["state"]}
 
 
 def rotate_key(settings: Settings, asked: argparse.Namespace) -> Shown:
     from pipeline_lib.registry import rotation
 
-    old, new = rotation.rotate(settings, asked.purpose, _operator(asked), asked.reason)
+    old, new = rotation.rotate(settings, asked.purpose, operator(asked), asked.reason)
     return {"purpose": asked.purpose, "old_key": old, "new_key": new}
 
 
@@ -72,19 +70,19 @@ def add(verbs: Any) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     acts = registry.add_subparsers(required=True, metavar="ACTION")
-    _add(acts, "check", check, "does everything around the pointer agree with the record? Recorded either way")
-    _add(acts, "reconcile", reconcile, "finish or void what a crash left")
-    _person(_add(acts, "repair-pointer", repair_pointer, "build a lost or edited pointer again from the record"))
+    command(acts, "check", check, "does everything around the pointer agree with the record? Recorded either way")
+    command(acts, "reconcile", reconcile, "finish or void what a crash left")
+    add_person(command(acts, "repair-pointer", repair_pointer, "build a lost or edited pointer again from the record"))
     for name, act, text in (
         ("quarantine", quarantine, "mark a version as known bad: judged by no gate, forced only by two"),
         ("lift", lift, "take that mark away: the version may be judged again"),
     ):
-        marked = _add(acts, name, act, text)
+        marked = command(acts, name, act, text)
         marked.add_argument("version", help="e.g. v20261109-7632e51c")
-        _person(marked)
-    turned = _add(acts, "rotate-key", rotate_key, "sign with a new key; what the old one signed still verifies")
+        add_person(marked)
+    turned = command(acts, "rotate-key", rotate_key, "sign with a new key; what the old one signed still verifies")
     turned.add_argument("purpose", choices=["package", "pointer"])
-    _person(turned)
+    add_person(turned)
     return registry
 
 
@@ -93,23 +91,3 @@ def _reconciled(settings: Settings) -> list[str]:
     from pipeline_lib.serve import probe
 
     return release.reconcile(settings, probe=probe.answers)
-
-
-def _operator(asked: argparse.Namespace) -> str:
-    if asked.operator != person():
-        raise RequestRefused(f"operator {asked.operator!r} is not who is typing, {person()!r}")
-    return str(asked.operator)
-
-
-def _add(
-    acts: Any, name: str, act: Callable[[Settings, argparse.Namespace], Shown], text: str
-) -> argparse.ArgumentParser:
-    made: argparse.ArgumentParser = acts.add_parser(name, help=text, description=text)
-    made.add_argument("--json", action="store_true", help="one JSON object instead of text, errors too")
-    made.set_defaults(act=act)
-    return made
-
-
-def _person(made: argparse.ArgumentParser) -> None:
-    made.add_argument("--operator", required=True, help="your system user, as `whoami` prints it")
-    made.add_argument("--reason", required=True, help="what happened, in 10 to 500 characters")

@@ -60,6 +60,7 @@ SCHEMA: dict[str, int] = dict.fromkeys(TABLES, 1) | {"log_operation": 2}
 _OPERATION_EVENTS = """
 writer_open writer_close writer_sealed segment_rejected heartbeat key_issue key_register key_rotate key_revoke
 checkpoint_alarm verify_result retrain_start retrain_end manifest_swap kill_switch_fired kill_switch_cleared
+kill_switch_clear_requested
 fairness_window fairness_breach intersectional_fairness threshold_change config_change drift_window drift_breach
 guardrail_threshold_change review_enqueued review_decided review_expired optout_set optout_cleared
 profiling_request profiling_closed explanation_request explanation_closed consent_change complaint incident_opened

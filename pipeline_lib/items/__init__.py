@@ -67,6 +67,9 @@ class Items(Protocol):
             expires_at: when the store may forget it [s since 1970], sooner or later; a reader looks at ages itself.
         """
 
+    def swap(self, table: str, item: Mapping[str, Any], field: str, was: Any) -> bool:
+        """Write an item whole if that field of the one of its key is ``was`` (None: there is none); whether it did."""
+
 
 def open_items(url: str, timeout_s: float = TIMEOUT_S) -> Items:
     """The tables at ``file:///folder`` or ``dynamodb:<prefix of their names>``.
@@ -131,6 +134,14 @@ class SqliteItems:
                 database.executescript(_KEPT_TABLE)
                 database.execute(f"DELETE FROM {table} WHERE expires_at <= ?", (item["stored_at"],))
             database.execute(f"INSERT OR REPLACE INTO {table} ({names}) VALUES ({marks})", tuple(item.values()))
+
+    def swap(self, table: str, item: Mapping[str, Any], field: str, was: Any) -> bool:
+        there = f"SELECT 1 FROM {table} WHERE {KEYS[table]} = ?"
+        asked, given = (f"NOT EXISTS ({there})", ()) if was is None else (f"EXISTS ({there} AND {field} = ?)", (was,))
+        names, marks = ", ".join(item), ", ".join("?" * len(item))
+        sql = f"INSERT OR REPLACE INTO {table} ({names}) SELECT {marks} WHERE {asked}"
+        with self._opened(table, "rw") as database, database:
+            return database.execute(sql, (*item.values(), item[KEYS[table]], *given)).rowcount == 1
 
     @contextmanager
     def _opened(self, table: str, mode: str) -> Iterator[sqlite3.Connection]:

@@ -76,6 +76,20 @@ class DynamoItems:
                 return False
         return True
 
+    def swap(self, table: str, item: Mapping[str, Any], field: str, was: Any) -> bool:
+        asked: dict[str, Any] = {
+            "ConditionExpression": "attribute_not_exists(#field)",
+            "ExpressionAttributeNames": {"#field": KEYS[table] if was is None else field},
+        }
+        if was is not None:
+            asked |= {"ConditionExpression": "#field = :was", "ExpressionAttributeValues": {":was": _stored(was)}}
+        with self._translated(table):
+            try:
+                self._client.put_item(TableName=self._prefix + table, Item=_typed(item, None), **asked)
+            except self._client.exceptions.ConditionalCheckFailedException:
+                return False
+        return True
+
     @contextmanager
     def _translated(self, table: str) -> Iterator[None]:
         try:

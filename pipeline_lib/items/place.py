@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from pipeline_lib.errors import SettingsError
 from pipeline_lib.items import STATE, Items, SqliteItems, open_items
 from pipeline_lib.objects import Objects
 from pipeline_lib.settings import Settings
@@ -26,6 +27,18 @@ def state(settings: Settings, objects: Objects) -> Iterator[Items]:
         return
     with filed(objects, settings.source.name, STATE) as items:
         yield items
+
+
+def writable(settings: Settings) -> Items:
+    """As ``state``, to be changed too.
+
+    Raises:
+        SettingsError: the store is not a folder of this machine, so what is written to its file would reach nobody.
+    """
+    root = settings.place.root
+    if not settings.place.tables and not root.startswith("file:///"):
+        raise SettingsError(f"tables are changed at PIPELINE_TABLES or in a store at file:///folder, found {root!r}")
+    return open_items(settings.place.tables or f"{root}/serving/{settings.source.name}", WAIT_S)
 
 
 @contextmanager
