@@ -8,7 +8,7 @@ VENV    := .venv
 BIN     := $(VENV)/bin
 LOCAL   := $(BIN)/python scripts/local_airflow.py --dataset $(DATASET) --port $(PORT) $(if $(SOURCE),--source $(SOURCE))
 
-.PHONY: crash-matrix race gpu-check mutants run up approve reject backfill test test-fast lint format leaks tamper bench-features bench-gate bench-serving fidelity bench-collaborative bench-teacher study realism clean help
+.PHONY: crash-matrix crash-record race gpu-check mutants run up approve reject backfill test test-fast lint format leaks tamper bench-features bench-gate bench-serving fidelity bench-collaborative bench-teacher study realism clean help
 
 help:  ## what you can say
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -91,6 +91,9 @@ realism: install  ## how real and how hard the synthetic bank is, with pictures;
 
 crash-matrix: install  ## kill every way to the champion at every write, print what is found and how it ends; hours; CRASH="--flow 5 --every 20" for a look
 	@$(BIN)/python -m tests.crash.matrix $(CRASH)
+
+crash-record: install  ## kill, fill, lie to and cut off whoever writes the record, print what is kept; minutes; CRASH="--kills 50" for a look
+	@$(BIN)/python -m tests.crash.record $(CRASH)
 
 race: install  ## two processes at the champion at once, 50 times each pair; RACE="--times 5" for a look
 	@$(BIN)/python -m tests.crash.race $(RACE)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import secrets
 import shutil
 import tempfile
 from abc import ABC, abstractmethod
@@ -25,6 +26,7 @@ from pipeline_lib.errors import ObjectExists, ObjectMissing, StoreError, SwapLos
 
 _TEMP = ".tmp"
 _LOCKS = ".locks"
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
 def open_objects(url: str, timeout_s: float | None = None) -> Objects:
@@ -136,11 +138,14 @@ class LocalObjects(Objects):
             self.put(key, data)
 
     def list(self, prefix: str) -> list[str]:
-        base = self._path(prefix)
-        hidden = {_TEMP, _LOCKS}
-        found = (p for p in base.rglob("*") if p.is_file()) if base.is_dir() else iter(())
-        keys = (p.relative_to(self._root) for p in found)
-        return sorted(key.as_posix() for key in keys if key.parts[0] not in hidden)
+        base, root = self._path(prefix), str(self._root)
+        keys = []
+        for folder, inner, names in os.walk(base, onerror=_unless_missing):
+            if folder == root:
+                inner[:] = [name for name in inner if name not in (_TEMP, _LOCKS)]
+            within = folder[len(root) :].strip("/")
+            keys += [f"{within}/{name}" if within else name for name in names]
+        return sorted(keys)
 
     def delete(self, key: str) -> None:
         self._path(key).unlink(missing_ok=True)
@@ -172,14 +177,21 @@ class LocalObjects(Objects):
             yield Path(name)
 
     def _durable_temp(self, data: bytes) -> str:
-        folder = self._root / _TEMP
-        folder.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=folder)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)
+        name = f"{self._root}/{_TEMP}/tmp{secrets.token_hex(8)}"
+        try:
+            handle = os.open(name, _NEW, 0o644)
+        except FileNotFoundError:
+            (self._root / _TEMP).mkdir(parents=True, exist_ok=True)
+            handle = os.open(name, _NEW, 0o644)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fchmod(handle, 0o644)
+                os.fsync(handle)
+        except OSError:
+            os.unlink(name)  # on a full disk what is half written would keep the next one out
+            raise
         return name
 
     @contextmanager
@@ -196,6 +208,8 @@ class LocalObjects(Objects):
 
     def _target(self, key: str) -> Path:
         path = self._path(key)
+        if path.parent.is_dir():
+            return path
         new = [folder for folder in path.parents if not folder.exists()]
         path.parent.mkdir(parents=True, exist_ok=True)
         for folder in new:
@@ -302,6 +316,12 @@ def _checked(key: str) -> str:
     if ".." in parts or (parts and parts[0] in {_TEMP, _LOCKS}):
         raise StoreError(f"not a key of the store: {key!r}")
     return "/".join(part for part in parts if part)
+
+
+def _unless_missing(error: OSError) -> None:
+    """A folder that cannot be read is never an empty one; one that is not there has nothing in it."""
+    if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        raise StoreError(f"{error.filename} cannot be listed: {error}") from error
 
 
 def _fsync(path: Path) -> None:

@@ -39,7 +39,10 @@ class QueryStore:
         self._db = lancedb.connect(uri)
 
     def names(self) -> list[str]:
-        """All tables, sorted."""
+        """All tables, sorted; not what a crash left of one that was being made."""
+        return [name for name in self._listed() if self._opened(name) is not None]
+
+    def _listed(self) -> list[str]:
         found: list[str] = []
         token: str | None = None
         while True:
@@ -51,13 +54,11 @@ class QueryStore:
 
     def append(self, name: str, rows: pa.Table) -> None:
         """Add a batch; the table is made when it is the first."""
-        table = self._db.open_table(name) if name in self.names() else self._db.create_table(name, schema=rows.schema)
-        table.add(rows)
+        self._table(name, rows.schema).add(rows)
 
     def replace(self, name: str, rows: pa.Table) -> None:
         """Make ``rows`` the whole content of a table."""
-        table = self._db.open_table(name) if name in self.names() else self._db.create_table(name, schema=rows.schema)
-        table.add(rows, mode="overwrite")
+        self._table(name, rows.schema).add(rows, mode="overwrite")
 
     def read(self, name: str, columns: Sequence[str] | None = None, where: str | None = None) -> pa.Table:
         """Rows of a table, in no order.
@@ -83,6 +84,19 @@ class QueryStore:
     def drop(self, names: Sequence[str]) -> None:
         for name in names:
             self._db.drop_table(name)
+
+    def _table(self, name: str, schema: pa.Schema) -> Any:
+        table = self._opened(name)
+        return self._db.create_table(name, schema=schema) if table is None else table
+
+    def _opened(self, name: str) -> Any:
+        """None when there is no such table: LanceDB lists a folder before its first version is in it."""
+        try:
+            return self._db.open_table(name)
+        except ValueError as error:
+            if "not found" not in str(error):
+                raise
+            return None
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:

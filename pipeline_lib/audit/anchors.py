@@ -115,7 +115,7 @@ def history(store: Objects, keys: KeyFolder, origin: str) -> list[Anchor]:
 def trusted(store: Objects, keys: KeyFolder, origin: str) -> tuple[list[Anchor], str | None]:
     """Checkpoints in order up to the first that does not continue the one before it, and why it does not."""
     found: list[Anchor] = []
-    for n, key in enumerate(store.list("ckpt"), start=1):
+    for n, key in enumerate(_note_keys(store), start=1):
         try:
             anchor = _read(store, keys, key)
         except AuditError as error:
@@ -124,6 +124,23 @@ def trusted(store: Objects, keys: KeyFolder, origin: str) -> tuple[list[Anchor],
             return found, f"{key}: {problem}"
         found.append(anchor)
     return found, None
+
+
+def newest(store: Objects, keys: KeyFolder) -> Anchor | None:
+    """The last checkpoint alone, its signature checked but not what it continues. Raises AuditError."""
+    found = _note_keys(store)
+    return _read(store, keys, found[-1]) if found else None
+
+
+def copies(store: Objects, past: Sequence[Anchor]) -> dict[str, bytes]:
+    """The notes in the other store by key: those it lists, and those it should have, asked for by name."""
+    found: dict[str, bytes] = {}
+    for key in {*store.list(WITNESS), *(witness_key(anchor.checkpoint.n) for anchor in past)}:
+        try:
+            found[key] = store.get(key)
+        except ObjectMissing:
+            continue
+    return found
 
 
 def why_not(before: Anchor | None, anchor: Anchor, key: str, n: int, origin: str) -> str | None:
@@ -163,6 +180,15 @@ def covered(anchors: Sequence[Anchor]) -> dict[str, tuple[Covered, int, Anchor]]
 def heads(anchors: Sequence[Anchor]) -> dict[tuple[str, int], WriterHead]:
     """The last known head of every chain ever covered."""
     return {(head.writer_id, head.epoch): head for anchor in anchors for head in anchor.index.heads}
+
+
+def _note_keys(store: Objects) -> list[str]:
+    """All notes; a listing may be stale, so the number after the last one is asked for by name."""
+    keys = store.list("ckpt")
+    n = len(keys) + 1
+    while store.exists(note_key(n)):
+        keys, n = sorted({*keys, note_key(n)}), n + 1
+    return keys
 
 
 def _read(store: Objects, keys: KeyFolder, key: str) -> Anchor:

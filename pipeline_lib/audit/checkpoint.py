@@ -90,7 +90,7 @@ class Sequencer:
         known, heads = anchors.covered(past), anchors.heads(past)
         found = evidence.chains(self._store, self._origin)
         present = {key for keys in found.values() for key in keys}
-        if gone := sorted(known.keys() - present):
+        if gone := sorted(key for key in known.keys() - present if not self._store.exists(key)):
             raise AuditError(f"STORE_BEHIND_ANCHOR: {len(gone)} covered segments are gone, first {gone[0]}")
         pieces: list[_Piece] = []
         waiting: list[str] = []

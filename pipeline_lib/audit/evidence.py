@@ -1,14 +1,14 @@
 """Reading the evidence: which chains there are, and one pass over what their segments hold.
 
-A stale or racing listing must never look like a missing row: a chain that seems to have a hole is listed again
-before anybody is told. Source: audit.md 4.6, F15.
+A stale or racing listing must never look like a missing row: what a checkpoint covers is asked for by name, and a
+chain that seems to have a hole is listed again before anybody is told. Source: audit.md 4.6, F15.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -93,14 +93,15 @@ def examine(store: Objects, keys: KeyFolder, origin: str, known: Mapping[str, st
     """Walk every chain from its first entry, with MACs.
 
     Args:
-        known: segment -> SHA-256 of what was fully checked before; such bytes are not re-serialised again.
+        known: segments that must be there, listed or not -> SHA-256 of what was fully checked before, whose bytes
+            are not re-serialised again.
     """
     reading = Reading()
-    found, reading.strays = _listed(store, origin)
+    found, reading.strays = _listed(store, origin, known)
     for chain, names in found.items():
         walked = _walk(store, keys, chain, names, known)
         if any(fault.code == "SEQ_GAP" for part, _, _ in walked for fault in part.faults):
-            walked = _walk(store, keys, chain, _listed(store, origin)[0][chain], known)
+            walked = _walk(store, keys, chain, _listed(store, origin, known)[0][chain], known)
         for part, facts, why_keyless in walked:
             reading.segments[part.key] = part
             reading.facts.extend(facts)
@@ -109,10 +110,10 @@ def examine(store: Objects, keys: KeyFolder, origin: str, known: Mapping[str, st
     return reading
 
 
-def _listed(store: Objects, origin: str) -> tuple[dict[Chain, list[str]], list[str]]:
+def _listed(store: Objects, origin: str, known: Iterable[str] = ()) -> tuple[dict[Chain, list[str]], list[str]]:
     found: dict[Chain, list[str]] = {}
     strays = []
-    for key in store.list(FOLDER):
+    for key in sorted({*store.list(FOLDER), *known}):
         match = _KEY.fullmatch(key)
         if match is None:
             strays.append(key)
@@ -124,14 +125,14 @@ def _listed(store: Objects, origin: str) -> tuple[dict[Chain, list[str]], list[s
 def _walk(
     store: Objects, keys: KeyFolder, chain: Chain, names: Sequence[str], known: Mapping[str, str]
 ) -> list[tuple[SegmentRead, list[RowFact], str | None]]:
-    walked = []
+    walked: list[tuple[SegmentRead, list[RowFact], str | None]] = []
     head, why_keyless = chain.start(None), None
-    for number, name in enumerate(names):
+    for name in names:
         try:
             data = store.get(name)
         except ObjectMissing:
             continue  # listed, then gone: the next segment shows the hole
-        if number == 0:
+        if not walked:
             head, why_keyless = _start(keys, chain, data)
         lines, head, faults = segment.walk(chain, head, data)
         sha256 = hashlib.sha256(data).hexdigest()

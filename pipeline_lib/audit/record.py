@@ -21,8 +21,12 @@ def origin(settings: Settings) -> str:
 
 def store(settings: Settings) -> Objects:
     """Where the evidence lies; with what the serving function wrote to the second store meanwhile."""
-    first, second = open_objects(settings.place.audit), settings.place.audit_secondary
-    return Both(first, open_objects(second)) if second else first
+    return opened(settings.place.audit, settings.place.audit_secondary)
+
+
+def opened(first: str, second: str | None) -> Objects:
+    """The evidence of one store, or of two as one."""
+    return Both(open_objects(first), open_objects(second)) if second else open_objects(first)
 
 
 def writer(settings: Settings, service: str) -> log.Writer:

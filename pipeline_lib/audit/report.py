@@ -143,6 +143,30 @@ class Report:
         return canonical_bytes({**asdict(self), **derived})
 
 
+def unread(origin: str, why: str, started_at: str, ended_at: str, code_digest: str) -> Report:
+    """The report of a verification that could not read a store: nothing was judged. Source: audit.md F15."""
+    return Report(
+        origin=origin,
+        mode="full",
+        from_ckpt=0,
+        to_ckpt=0,
+        size=0,
+        root=None,
+        rows_checked=0,
+        rows_by_table={},
+        rows_unanchored=0,
+        macs_checked=0,
+        leaves_checked=0,
+        anchors_checked=0,
+        checks=tuple(Check(check_id, "skipped", 0, (), f"a store cannot be read: {why}") for check_id in TITLES),
+        coverage_pct="0.00",
+        verifier_code_digest=code_digest,
+        key_ids=(),
+        started_at=started_at,
+        ended_at=ended_at,
+    )
+
+
 def _plain(finding: AuditFinding) -> dict[str, object]:
     return {**asdict(finding), "severity": finding.severity}
 

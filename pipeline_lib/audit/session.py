@@ -11,11 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline_lib.audit import anchors, checkpoint, evidence, load, segment, verify
+from pipeline_lib.audit import anchors, checkpoint, evidence, load, record, segment, verify
+from pipeline_lib.audit.current import require_current
 from pipeline_lib.audit.line import Line
-from pipeline_lib.audit.record import origin, record_once, store, writer
+from pipeline_lib.audit.log import Writer
+from pipeline_lib.audit.record import origin, store
 from pipeline_lib.audit.report import Report
-from pipeline_lib.audit.segment import Chain
+from pipeline_lib.audit.segment import Chain, Entry
 from pipeline_lib.errors import ChainBroken, ObjectMissing
 from pipeline_lib.keys import KeyFolder
 from pipeline_lib.objects import open_objects
@@ -46,6 +48,18 @@ class StoredRow:
     @classmethod
     def of(cls, line: Line) -> StoredRow:
         return cls(line.header_dict(), line.payload_dict())
+
+
+def writer(settings: Settings, service: str) -> Writer:
+    """A new chain for this process. Raises AppendFailed (also on an older copy of the record) or SecretMissing."""
+    require_current(settings)
+    return record.writer(settings, service)
+
+
+def record_once(settings: Settings, service: str, entries: Sequence[Entry]) -> Receipt:
+    """Record entries exactly once per idem of the first; see ``log.append_once``. Raises as ``writer``."""
+    require_current(settings)
+    return record.record_once(settings, service, entries)
 
 
 def confirm(settings: Settings, receipt: Receipt) -> list[StoredRow]:

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 
 from pipeline_lib.audit import anchors, catalogue, evidence, record, segment, storecheck
 from pipeline_lib.audit.plan import PLAN, Facts, not_judged
-from pipeline_lib.audit.report import Check, Report, verification_page
+from pipeline_lib.audit.report import Check, Report, unread, verification_page
 from pipeline_lib.audit.segment import Entry
 from pipeline_lib.business_time import utc_now
 from pipeline_lib.canonical import decimal_text
-from pipeline_lib.errors import NotVerified, Tampered
+from pipeline_lib.errors import NotVerified, StoreError, Tampered
 from pipeline_lib.keys import KeyFolder
 from pipeline_lib.objects import open_objects
 from pipeline_lib.records import Receipt
@@ -61,14 +61,18 @@ def job(settings: Settings, receipts: Sequence[Receipt] = (), *, with_store: boo
 
 
 def examine(settings: Settings, receipts: Sequence[Receipt] = (), *, with_store: bool = True) -> Report:
-    """Run the plan.
+    """Run the plan; a store that cannot be read makes the verdict INCOMPLETE, never an empty record.
 
     Args:
         receipts: what callers were promised; a missing one shows a cut above the newest checkpoint.
         with_store: compare the query store with the evidence too; without it V07 and V15 are skipped by design.
     """
-    facts = _gather(settings, receipts, _now())
-    store_checks = storecheck.checks(settings, facts) if with_store else storecheck.skipped()
+    started = _now()
+    try:
+        facts = _gather(settings, receipts, started)
+        store_checks = storecheck.checks(settings, facts) if with_store else storecheck.skipped()
+    except (StoreError, OSError) as error:
+        return unread(record.origin(settings), str(error), started, _now(), code_version())
     checks = [*(check(facts) for check in PLAN), *store_checks, *not_judged()]
     return _report(settings, facts, sorted(checks, key=lambda check: check.id))
 
@@ -78,8 +82,9 @@ def _gather(settings: Settings, receipts: Sequence[Receipt], now: str) -> Facts:
     witness = open_objects(settings.place.root)
     past, problem = anchors.trusted(open_objects(settings.place.anchors), keys, origin)
     covered = anchors.covered(past)
-    copies = {key: witness.get(key) for key in witness.list(anchors.WITNESS)}
-    known = {key: item.sha256 for key, (item, _, _) in covered.items()}
+    copies = anchors.copies(witness, past)
+    promised = [segment.Chain(r.origin, r.writer_id, r.epoch).key_of(r.first_seq) for r in receipts]
+    known = dict.fromkeys(promised, "") | {key: item.sha256 for key, (item, _, _) in covered.items()}
     return Facts(
         past=past,
         covered=covered,
