@@ -8,7 +8,7 @@ VENV    := .venv
 BIN     := $(VENV)/bin
 LOCAL   := $(BIN)/python scripts/local_airflow.py --dataset $(DATASET) --port $(PORT) $(if $(SOURCE),--source $(SOURCE))
 
-.PHONY: crash-matrix crash-record race gpu-check mutants run up approve reject backfill test test-fast lint format leaks tamper bench-features bench-gate bench-serving fidelity bench-collaborative bench-teacher study realism clean help
+.PHONY: bench-audit crash-matrix crash-record race gpu-check mutants run up approve reject backfill test test-fast lint format leaks tamper bench-features bench-gate bench-serving fidelity bench-collaborative bench-teacher study realism clean help
 
 help:  ## what you can say
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | column -t -s "$$(printf '\t')"
@@ -65,6 +65,9 @@ bench-gate: install  ## seconds of a verdict, and how often its test errs and fi
 
 fidelity: install  ## how faithful the students of finished runs are, all criteria: STORES="var/synthetic/store ..."
 	@$(BIN)/python -m benchmarks.fidelity --runs $(or $(STORES),var/$(DATASET)/store)
+
+bench-audit: install  ## appends, verification, questions and bytes of the record beside the bare work; BENCH="--appends 500"
+	@$(BIN)/python -m benchmarks.audit $(BENCH)
 
 bench-serving: install  ## process start to first answer, warm answers, memory, size, parity, of the bank that serves; BENCH="--starts 5"
 	@$(BIN)/python -m benchmarks.serving --home var/$(DATASET) $(BENCH)

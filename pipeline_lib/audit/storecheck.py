@@ -24,7 +24,15 @@ Row = Mapping[str, Any]
 
 
 def checks(settings: Settings, facts: Facts) -> list[Check]:
-    """V07 over every row, V15 over a sample drawn from the newest root."""
+    """V07 over every row, V15 over a sample drawn from the newest root; damaged files are a finding, not an error."""
+    try:
+        return _checks(settings, facts)
+    except (RuntimeError, ValueError) as error:  # what LanceDB says of a file it cannot decode
+        found = AuditFinding("STORE_DIVERGED", f"the query tables cannot be read: {str(error)[:300]}")
+        return [judged("V07", 0, [found]), Check("V15", "skipped", 0, (), "the query tables cannot be read")]
+
+
+def _checks(settings: Settings, facts: Facts) -> list[Check]:
     store = QueryStore(settings.place.query_store)
     names, through = log_tables(store.names()), loaded_through(store)
     rows = [(name, row) for name in names for row in store.read(name, SCHEMA.names).to_pylist()]
