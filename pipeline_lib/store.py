@@ -71,7 +71,12 @@ class QueryStore:
             query = query.where(where)
         if columns:
             query = query.select(list(columns))
-        return query.to_arrow()
+        try:
+            return query.to_arrow()
+        except Exception as error:
+            if type(error).__name__ != "RustPanic":  # its class cannot be imported
+                raise
+            raise RuntimeError(f"{self._uri}: table {name} cannot be decoded: {error}") from error
 
     def compact(self, name: str, keep: timedelta, when_fragments: int) -> bool:
         """Merge small fragments once a table has so many; never prune versions younger than ``keep``."""
