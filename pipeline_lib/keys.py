@@ -7,6 +7,7 @@ production the folder is a mounted secret. There is no default, no fallback and 
     pepper.key             32 random bytes: pseudonyms of customers
     sign-<purpose>.pem     Ed25519 private keys, see signing.py
     sign-<purpose>.pub     their public halves; sign-<purpose>.<key id>.pub those of keys since replaced
+    sign-checkpoint.next.pem    a key that will sign checkpoints, until one is signed by both
 """
 
 from __future__ import annotations
@@ -77,6 +78,16 @@ class KeyFolder(Keys):
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+
+    def names(self, pattern: str) -> list[str]:
+        """Names of the files that match, sorted."""
+        return sorted(path.name for path in self.folder.glob(pattern))
+
+    def exists(self, name: str) -> bool:
+        return (self.folder / name).is_file()
+
+    def remove(self, name: str) -> None:
+        (self.folder / name).unlink(missing_ok=True)
 
     def replace(self, name: str, data: bytes, mode: int) -> None:
         """Put other bytes under a name in one step: a crash leaves the old ones or the new ones."""

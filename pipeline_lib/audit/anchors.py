@@ -89,6 +89,8 @@ class Anchor:
     checkpoint: Checkpoint
     note: bytes
     index: Index
+    signers: tuple[str, ...]
+    """Ids of the keys that signed it: one, or the old key and the new one where the key changes."""
 
 
 def note_key(n: int) -> str:
@@ -144,6 +146,7 @@ def why_not(before: Anchor | None, anchor: Anchor, key: str, n: int, origin: str
         ("frontier", index.frontier, tuple(item.hex() for item in frontier)),
         ("root", point.root, merkle.root_of(frontier).hex()),
         ("writers", point.writers, index.writers_digest),
+        ("first signer", anchor.signers[0], before.signers[-1] if before else anchor.signers[0]),
     )
     wrong = [f"{name} is {found}, expected {expected}" for name, found, expected in expectations if found != expected]
     return "; ".join(wrong) or None
@@ -167,11 +170,11 @@ def heads(anchors: Sequence[Anchor]) -> dict[tuple[str, int], WriterHead]:
 
 def _read(store: Objects, keys: KeyFolder, key: str) -> Anchor:
     signed = store.get(key)
-    point = note.opened(keys, signed)
+    point, signers = note.read(keys, signed)
     try:
         data = store.get(index_key(point.n, point.index))
     except ObjectMissing as error:
         raise AuditError(f"its leaf index is gone: {error}") from error
     if hashlib.sha256(data).hexdigest() != point.index:
         raise AuditError("its leaf index was changed")
-    return Anchor(point, signed, Index.from_bytes(data))
+    return Anchor(point, signed, Index.from_bytes(data), signers)

@@ -194,7 +194,8 @@ class Signer:
             writers=index.writers_digest,
             keys=digest(active),
         )
-        anchor = Anchor(point, note.sign(self._keys, point), index)
+        signed = note.sign(self._keys, point)
+        anchor = Anchor(point, signed, index, note.read(self._keys, signed)[1])
         if problem := anchors.why_not(before, anchor, anchors.note_key(point.n), point.n, self._origin):
             raise AuditError(f"the signer refuses checkpoint {point.n}: {problem}")
         self._store.create(anchors.index_key(point.n, point.index), data)
