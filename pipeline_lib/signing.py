@@ -66,16 +66,19 @@ def replaceable(keys: KeyFolder, purpose: str) -> str:
     return key_id(keys, purpose)
 
 
-def prepare_next(keys: KeyFolder, purpose: str) -> str:
-    """Make the key that will follow the purpose's key, unless it is there; its id."""
+def prepare_next(keys: KeyFolder, purpose: str) -> tuple[str, bytes]:
+    """Make the key that will follow the purpose's key, unless it is there; its id and public half."""
     keys.write_once(f"sign-{purpose}.{NEXT}.pem", _new_private(), 0o600)
     public = public_pem(keys, f"{purpose}.{NEXT}")
     keys.write_once(f"sign-{purpose}.{_id_of(public)}.pub", public, 0o644)
-    return _id_of(public)
+    return _id_of(public), public
 
 
-def has_next(keys: KeyFolder, purpose: str) -> bool:
-    return keys.exists(f"sign-{purpose}.{NEXT}.pem")
+def next_id(keys: KeyFolder, purpose: str) -> str | None:
+    """Id of the key that will follow, if one was made."""
+    if not keys.exists(f"sign-{purpose}.{NEXT}.pem"):
+        return None
+    return _id_of(public_pem(keys, f"{purpose}.{NEXT}"))
 
 
 def adopt_next(keys: KeyFolder, purpose: str) -> None:
@@ -86,6 +89,11 @@ def adopt_next(keys: KeyFolder, purpose: str) -> None:
     keys.replace(f"sign-{purpose}.pem", private, 0o600)
     keys.replace(f"sign-{purpose}.pub", public_pem(keys, purpose), 0o644)
     keys.remove(f"sign-{purpose}.{NEXT}.pem")
+
+
+def in_force(keys: KeyFolder, purpose: str) -> str:
+    """Id of the public key in force; needs no private key."""
+    return _id_of(keys.read(f"sign-{purpose}.pub"))
 
 
 def public_keys(keys: KeyFolder, purpose: str) -> dict[str, bytes]:

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pipeline_lib import signing
 from pipeline_lib.audit import merkle, note
 from pipeline_lib.audit.note import Checkpoint
 from pipeline_lib.canonical import canonical_bytes
@@ -125,6 +126,8 @@ def trusted(store: Objects, keys: KeyFolder, origin: str) -> tuple[list[Anchor],
         if problem := why_not(found[-1] if found else None, anchor, key, n, origin):
             return found, f"{key}: {problem}"
         found.append(anchor)
+    if found and found[-1].signers[-1] not in _believed(keys):
+        return found[:-1], f"{note_key(len(found))}: signed by {found[-1].signers[-1]}, which was replaced"
     return found, None
 
 
@@ -166,6 +169,11 @@ def covered(anchors: Sequence[Anchor]) -> dict[str, tuple[Covered, int, Anchor]]
 def heads(anchors: Sequence[Anchor]) -> dict[tuple[str, int], WriterHead]:
     """The last known head of every chain ever covered."""
     return {(head.writer_id, head.epoch): head for anchor in anchors for head in anchor.index.heads}
+
+
+def _believed(keys: KeyFolder) -> set[str | None]:
+    """Who may have signed the newest note: the key in force, or the next one when a crash came before it was."""
+    return {signing.in_force(keys, note.PURPOSE), signing.next_id(keys, note.PURPOSE)}
 
 
 def _read(store: Objects, keys: KeyFolder, key: str) -> Anchor:

@@ -57,11 +57,11 @@ class Checkpoint:
         )
 
 
-def sign(keys: KeyFolder, checkpoint: Checkpoint) -> bytes:
-    """The signed note; while the signing key changes, signed by the old key and the new one."""
+def sign(keys: KeyFolder, checkpoint: Checkpoint, *, hand_over: bool = False) -> bytes:
+    """The signed note; where the signing key changes, signed by the old key and then by the next."""
     text = checkpoint.text()
     lines = [_signature_line(checkpoint.origin, text, keys, PURPOSE)]
-    if signing.has_next(keys, PURPOSE):
+    if hand_over:
         lines.append(_signature_line(checkpoint.origin, text, keys, f"{PURPOSE}.{signing.NEXT}"))
     return (text + "\n" + "".join(lines)).encode()
 

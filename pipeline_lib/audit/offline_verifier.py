@@ -10,8 +10,7 @@ checkpoint is a signed statement of the tree's size and root at a moment. This p
 row -> leaf -> root of the checkpoint that covered it first -> root of the newest checkpoint -> signature.
 
 Exit codes: 0 PROVEN, 1 REFUSED, 2 a file cannot be read, 3 PROVEN WITH DOUBT (the reasons say which).
-What it cannot say: that a row was true when it was written, and who had the secret MAC key (the bank's own
-verification checks the MACs). Source: audit.md 4.9, 7.5.
+It cannot say that a row was true when written; MACs need the bank's secret key. Source: audit.md 4.9, 7.5.
 """
 
 from __future__ import annotations
@@ -227,6 +226,8 @@ def doubts_of(header: dict[str, Any], point: Point, newest: Point, where: str) -
             f"{where} is under MAC key {header['key_id']}, revoked and trusted through checkpoint {through} only; "
             f"checkpoint {point['n']} covered it: somebody else may have written it, and nobody changed it since"
         )
+    elif key and key["ends"] and header["ts"] > key["ends"]:
+        doubts.append(f"{where} is later than the end of its MAC key {header['key_id']}, {key['ends']}")
     return doubts
 
 

@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 from pipeline_lib import signing
 from pipeline_lib.audit import anchors, evidence, keyring, merkle, note, record
 from pipeline_lib.audit.anchors import Anchor, Covered
+from pipeline_lib.audit.keyring import Ring
 from pipeline_lib.canonical import canonical_bytes
 from pipeline_lib.errors import AuditError
 from pipeline_lib.keys import KeyFolder
@@ -69,14 +70,14 @@ def bundle(settings: Settings, rows: Iterable[tuple[str, int, int]]) -> bytes:
     if not places:
         raise AuditError("a proof is of at least one row")
     shown = _shown(past, places)
-    store = record.store(settings)
+    store, rings = record.store(settings), record.rings(settings)
     public = signing.public_keys(keys, note.PURPOSE)
     body = {
         "format": FORMAT,
         "origin": origin,
         "verifier_sha256": hashlib.sha256(verifier()).hexdigest(),
         "public_keys": sorted({signing.raw_public(public[key]).hex() for anchor in shown for key in anchor.signers}),
-        "checkpoints": [_checkpoint(settings, tree, anchor, shown[-1]) for anchor in shown],
+        "checkpoints": [_checkpoint(rings, tree, anchor, shown[-1]) for anchor in shown],
         "rows": [_row(store, tree, place) for place in places],
     }
     return canonical_bytes(body)
@@ -120,12 +121,12 @@ def _shown(past: Sequence[Anchor], places: Sequence[_Place]) -> list[Anchor]:
     return [a for a in past if a.checkpoint.n in wanted or (a.checkpoint.n > first and len(a.signers) > 1)]
 
 
-def _checkpoint(settings: Settings, tree: merkle.Tree, anchor: Anchor, newest: Anchor) -> dict[str, Any]:
+def _checkpoint(rings: Sequence[Ring], tree: merkle.Tree, anchor: Anchor, newest: Anchor) -> dict[str, Any]:
     heads = [asdict(head) for head in anchor.index.heads]
     path = tree.consistency(anchor.checkpoint.size, newest.checkpoint.size)
     return {
         "note": anchor.note.decode(),
-        "keys": keyring.in_force(settings, anchor),
+        "keys": keyring.in_force(rings, anchor),
         "writers": {"epochs": anchor.index.epochs, "heads": heads} if len(heads) <= MAX_HEADS else None,
         "consistency": [step.hex() for step in path],
     }

@@ -13,7 +13,7 @@ from typing import Any
 
 from pipeline_lib.audit import anchors, checkpoint, evidence, load, segment, verify
 from pipeline_lib.audit.line import Line
-from pipeline_lib.audit.record import origin, record_once, store, writer
+from pipeline_lib.audit.record import origin, record_once, ring, store, writer
 from pipeline_lib.audit.report import Report
 from pipeline_lib.audit.segment import Chain
 from pipeline_lib.errors import ChainBroken, ObjectMissing
@@ -24,6 +24,7 @@ from pipeline_lib.settings import Settings
 
 __all__ = [
     "StoredRow",
+    "active_key",
     "commit",
     "confirm",
     "origin",
@@ -46,6 +47,11 @@ class StoredRow:
     @classmethod
     def of(cls, line: Line) -> StoredRow:
         return cls(line.header_dict(), line.payload_dict())
+
+
+def active_key(settings: Settings) -> str:
+    """Id of the root MAC key for what is written now. Raises AuditError when the registry does not verify."""
+    return ring(settings).active
 
 
 def confirm(settings: Settings, receipt: Receipt) -> list[StoredRow]:

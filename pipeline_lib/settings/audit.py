@@ -12,7 +12,11 @@ class Audit(Section):
     """Identity of the bank's record; the place's ``env`` is appended, so that each environment has its own and no
     entry can be carried from one to another. Never reused. Source: audit.md 4.2."""
     key_id: str = Field(pattern=r"^k-[0-9]{6}-[0-9]{2}$")
-    """Root MAC key in force for new chains: ``k-YYYYMM-NN``. Source: audit.md 4.8."""
+    """Root MAC key that the record began with: ``k-YYYYMM-NN``. Never edited; `pipeline keys rotate` records what
+    follows it, and new chains use the newest. Source: audit.md 4.8."""
+    key_grace_hours: int = Field(ge=1)
+    """A process that runs while its key is replaced may go on under the old one for so long [h]. Source: audit.md
+    4.8."""
     max_intent_minutes: int = Field(ge=1)
     """An intent without its outcome is an alarm after so long [minutes]. Source: audit.md 7.2, V20."""
     anchor_skew_s: int = Field(ge=0)
