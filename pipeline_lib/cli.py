@@ -12,7 +12,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from pipeline_lib import cli_counterfactual, cli_keys, cli_person, cli_promote, cli_registry, cli_switch, settings, signing
+from pipeline_lib import cli_counterfactual, cli_dispute, cli_keys, cli_person, cli_promote, cli_registry, cli_switch, settings, signing
 from pipeline_lib.business_time import last_promotion_day, utc_now
 from pipeline_lib.errors import PipelineError, RequestRefused
 from pipeline_lib.keys import KeyFolder
@@ -142,6 +142,13 @@ def counterfactual(place: Settings, asked: argparse.Namespace) -> int:
     return 0
 
 
+def ask_record(place: Settings, asked: argparse.Namespace) -> int:
+    """A question to the record about answers that were given; each has its own function in ``cli_dispute``."""
+    code, text = asked.act(place, asked)
+    print(text)
+    return int(code)
+
+
 def verdict(place: Settings, asked: argparse.Namespace) -> int:
     """Compute a verdict of the gate again from its row and its evidence; exit 1 when anything comes out otherwise."""
     from pipeline_lib.gate.recompute import recompute
@@ -246,6 +253,7 @@ def _parser() -> argparse.ArgumentParser:
     cli_registry.add(verbs).set_defaults(run=promote)
     cli_switch.add(verbs).set_defaults(run=promote)
     cli_counterfactual.add(verbs).set_defaults(run=counterfactual)
+    cli_dispute.add(verbs, ask_record)
     judged = verb("verdict", verdict, "compute a verdict of the gate again from the record and its evidence")
     judged.add_argument("what", choices=["recompute"])
     judged.add_argument("decision_id")
