@@ -82,7 +82,7 @@ class Words:
         read = policies.of(open_objects(settings.place.root), version, manifest_sha256)
         self._book = ReasonBook(read["templates"], read["features"]["groups"], read["products"]["popular"])
         self._meanings = {item["short"]: item["meaning"] for item in read["products"]["products"]}
-        self._limits: dict[str, Any] = with_decimals({name: read["serving"].get(name) for name in LIMITS})
+        self._limits: dict[str, Any] = with_decimals({name: read["serving"].get(name) or {} for name in LIMITS})
 
     @property
     def limits(self) -> Mapping[str, Any]:

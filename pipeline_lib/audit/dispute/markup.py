@@ -60,12 +60,12 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     )
 
 
-def bar(value: str, widest: float) -> Html:
-    """A number with a bar beside it; brown where it is negative."""
+def bar(value: str, widest: float, sign: str = "+") -> Html:
+    """A number with a bar beside it, brown where it is negative; ``sign`` "-" shows only the minus."""
     number = float(value)
     width = round(120 * abs(number) / widest) if widest else 0
     side = " down" if number < 0 else ""
-    return Html(f'{number:+.3f} <span class="bar{side}" style="width:{width}px"></span>')
+    return Html(f'{number:{sign}.3f} <span class="bar{side}" style="width:{width}px"></span>')
 
 
 def seoul(ts: str | None) -> Html:

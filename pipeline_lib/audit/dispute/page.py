@@ -47,11 +47,30 @@ def _head(answer: Answer) -> Iterator[str]:
 def _one(one: Body, number: int, of: int) -> Iterator[str]:
     first = ' class="first"' if number == 1 else ""
     yield f"<h2{first}>Answer {number} of {of}: {seoul(one['event_time'])}</h2>"
+    yield _in_one_sentence(one)
     yield from (_decided(one), _asked(one), _model(one), _inputs(one), _why(one), _reliable(one))
     yield from (_safeguards(one), _humans(one))
     yield _heading("Holes and caveats", "누락과 유의 사항")
     yield "<p><b>Missing from the record</b></p>" + bullets(one["holes"], "Nothing that should be there is missing.")
     yield "<p><b>To be kept in mind</b></p>" + bullets(one["caveats"], "Nothing in particular.")
+
+
+def _in_one_sentence(one: Body) -> str:
+    items, asked, point = one["decided"]["recommended"], one["asked_by"], one["checkpoint"]
+    what = f"recommended <b>{_named(items[0])}</b> first of {len(items)}" if items else "recommended nothing"
+    return (
+        f'<p class="lead">Version {show(one["model"]["model_version"])} {what}, asked by a '
+        f"{show(asked['requester_kind'])} requester over {show(asked['channel'])}. The safety gate said "
+        f"{show(one['safeguards']['verdict'])}; delivered: {show(one['decided']['delivered'])}. The entry was fixed by "
+        f"checkpoint {point['n']} of {seoul(point['ts'])}, {_after(point['after_us'])} after the event.</p>"
+    )
+
+
+def _after(us: int) -> str:
+    seconds = us // 1_000_000
+    if seconds < 120:
+        return f"{seconds} s"
+    return f"{seconds // 60} min" if seconds < 7200 else f"{seconds // 3600} h"
 
 
 def _decided(one: Body) -> str:
@@ -67,7 +86,8 @@ def _decided(one: Body) -> str:
             ("Answered by layer", said["layer"]), ("Delivered to the customer", said["delivered"]),
             ("Products that could be offered", said["eligible_n"]), ("Dropped", said["filtered_n"]),
             ("Dropped because", [f"{item['k']} ({item['v']})" for item in said["filter_reasons"] or []]),
-            ("Event time", Html(seoul(one["event_time"]))), ("Prediction", one["prediction_id"]),
+            ("Event time", seoul(one["event_time"])),
+            ("Checkpoint time", seoul(one["checkpoint"]["ts"])), ("Prediction", one["prediction_id"]),
         ])
     )  # fmt: skip
 
@@ -87,7 +107,7 @@ def _model(one: Body) -> str:
     said = one["model"]
     parts = [_heading("Which model and how it became champion", "사용된 모델과 승격 경위"), facts([
         ("Version", said["model_version"]), ("Manifest of the package", said["manifest_hash"]),
-        ("Champion since", Html(seoul(said["champion_since"]))), ("The pointer named then", said["pointer_then"]),
+        ("Champion since", seoul(said["champion_since"])), ("The pointer named then", said["pointer_then"]),
         ("Code", said["code_rev"]), ("Settings", said["config_hash"]),
         ("Latest change of dimensions before", said["dimension_change"] or "none recorded"),
     ])]  # fmt: skip
@@ -98,7 +118,10 @@ def _model(one: Body) -> str:
             ("Approver", verdict["approver"] or "none"), ("Approvals", verdict["approvals"]),
             ("Served before", verdict["champion_version"] or "nothing"),
         ]))  # fmt: skip
-        steps = [(step.get("step"), step.get("outcome"), step.get("code")) for step in verdict["gate_path"] or []]
+        steps = [
+            (step.get("step"), step.get("outcome"), step.get("code") or Html("&ndash;"))
+            for step in verdict["gate_path"] or []
+        ]
         parts.append(table(["step of the gate", "outcome", "code"], steps))
     return "".join(parts)
 
@@ -131,7 +154,7 @@ def _why(one: Body) -> str:
             ("Fingerprint of the text", said["reason_text_hash"]), ("A language model wrote it", said["llm_used"]),
             *_text_shown(said),
         ])
-        + table(["expert of the teacher", "weight"], [(gate["expert"], bar(gate["w"], heaviest)) for gate in gates])
+        + table(["teacher's expert", "weight"], [(gate["expert"], bar(gate["w"], heaviest, "-")) for gate in gates])
     )  # fmt: skip
 
 
@@ -140,8 +163,8 @@ def _reliable(one: Body) -> str:
     return _heading("How reliable", "신뢰 수준") + facts([
         ("Distance from what the model learnt", ood.get("distance")), ("Flagged beyond (then)", ood.get("flag_over")),
         ("Rules answer beyond (then)", ood.get("override_over")), ("Level", ood.get("level")),
-        ("Distance of", ood.get("as_of")), ("Entropy of the gate", said["gate_entropy"]),
-        ("Highest entropy without review (then)", said["max_entropy_then"]),
+        ("Distance of", ood.get("as_of")), ("Spread of the gates over the experts, 0 to 1", said["entropy_share"]),
+        ("Reviewed beyond a spread of (then)", said["max_entropy_then"]),
     ])  # fmt: skip
 
 
@@ -150,7 +173,7 @@ def _safeguards(one: Body) -> str:
     criteria = (said["criteria"] or {}).items()
     rows = [(name, item["verdict"], item["score"], item["threshold"]) for name, item in criteria]
     limits = [(f"{part}: {key}", value) for part, keys in said["limits_then"].items() for key, value in keys.items()]
-    before = [(Html(seoul(row["at"])), row["event"], row["object_id"], row["reason"]) for row in said["latest_before"]]
+    before = [(seoul(row["at"]), row["event"], row["object_id"], row["reason"]) for row in said["latest_before"]]
     suit = said["suit"] or {}
     return (
         _heading("Which safeguards ran", "적용된 보호 조치")
@@ -170,8 +193,8 @@ def _safeguards(one: Body) -> str:
 
 def _humans(one: Body) -> str:
     said = one["humans"]
-    rows = [(Html(seoul(row["at"])), row["event"], row["actor_ref"], row["reason"]) for row in said["events"]]
-    late = [(Html(seoul(row["at"])), row["event"], row["reason_text_hash"]) for row in said["explanations"]]
+    rows = [(seoul(row["at"]), row["event"], row["actor_ref"], row["reason"]) for row in said["events"]]
+    late = [(seoul(row["at"]), row["event"], row["reason_text_hash"]) for row in said["explanations"]]
     return (
         _heading("What humans did", "사람의 개입")
         + (table(["when", "what", "who", "why"], rows) if rows else "<p>No review and no request is recorded.</p>")
@@ -181,7 +204,7 @@ def _humans(one: Body) -> str:
 
 def _subject(body: Body) -> Iterator[str]:
     if body["about_subject"]:
-        rows = [(Html(seoul(row["ts"])), row["event"], row["reason"]) for row in body["about_subject"]]
+        rows = [(seoul(row["ts"]), row["event"], row["reason"]) for row in body["about_subject"]]
         yield '<h2 class="first">Rights and reviews of the customer, any day</h2>' + table(
             ["when", "what", "why"], rows
         )
@@ -193,7 +216,7 @@ def _proof(answer: Answer) -> Iterator[str]:
     yield '<h2 class="first">Proof <small>증명</small></h2>'
     yield facts([
         ("Rows that are the entries under their checkpoint", f"{proof['included']} of {proof['rows']}"),
-        ("Checkpoint asked as of", f"{point['n']}, {point['size']} entries"), ("Its time", Html(seoul(point["ts"]))),
+        ("Checkpoint asked as of", f"{point['n']}, {point['size']} entries"), ("Its time", seoul(point["ts"])),
         ("Its root", point["root"]), ("Newest checkpoint", f"{joined['to_ckpt']}, {joined['size']} entries"),
         ("Its root", joined["root"]), ("The newest one continues it", bool(joined["holds"])),
     ])  # fmt: skip
@@ -202,8 +225,7 @@ def _proof(answer: Answer) -> Iterator[str]:
     yield "<p>Compare the root with one that was written down elsewhere at the time: nothing on this page can replace "
     yield "that.</p>"
     rows = [
-        (one["leaf_index"], one["ckpt_n"], one["event"], Html(seoul(one["ts"])), one["entry_hash"])
-        for one in body["entries"]
+        (one["leaf_index"], one["ckpt_n"], one["event"], seoul(one["ts"]), one["entry_hash"]) for one in body["entries"]
     ]
     yield table(["leaf", "checkpoint", "entry", "time", "hash"], rows)
 

@@ -6,11 +6,13 @@ What the record does not hold is None; ``remarks`` turns that into holes and cav
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import log as ln
 from typing import Any
 
 from pipeline_lib.audit.dispute.gather import Told
 from pipeline_lib.audit.dispute.rows import Row
 from pipeline_lib.audit.dispute.wording import Wording
+from pipeline_lib.canonical import decimal_text
 
 Section = dict[str, Any]
 _FACTORS = ("rank", "product_id", "task", "score", "propensity")
@@ -81,10 +83,11 @@ def why(told: Told, wording: Wording, text_sha256: str | None) -> Section:
 def reliability(told: Told, wording: Wording) -> Section:
     """How far out the customer lay, by the limits in force then."""
     review = wording.limits.get("review") or {}
-    entropy = _first(told.attribution).get("gate_entropy")
+    said = _first(told.attribution)
     return {
         "ood": _first(told.guardrail).get("ood"),
-        "gate_entropy": entropy,
+        "gate_entropy": said.get("gate_entropy"),
+        "entropy_share": _entropy_share(said),
         "max_entropy_then": review.get("max_entropy"),
         "min_margin_then": review.get("min_margin"),
     }
@@ -116,6 +119,12 @@ def _event(row: Row) -> dict[str, Any]:
     if len(changes := details.get("changes") or []) > 20:
         details["changes"] = f"{len(changes)} limits, see the entry"
     return {"at": row.ts, "event": row.event, **_only(row.said, *names), "details": details}
+
+
+def _entropy_share(said: Mapping[str, Any]) -> str | None:
+    """Entropy of the gates over that of even gates, which is what the limit is of."""
+    entropy, experts = said.get("gate_entropy"), len(said.get("gates") or [])
+    return decimal_text(float(entropy) / ln(experts), 6) if entropy and experts > 1 else None
 
 
 def _raised(item: Mapping[str, Any]) -> bool:

@@ -89,6 +89,20 @@ class Bank:
         self.write(when, entries)
         return prediction
 
+    def crowd(self, when: datetime, version: str, answers: int) -> None:
+        """Many answers to other customers, as a batch writes them."""
+        entries = []
+        for _ in range(answers):
+            self.served += 1
+            prediction, request = f"{self.served:032x}", f"{self.served + 1_000_000:032x}"
+            rows = _rows(f"s_{self.served:064x}", version)
+            for table, event in _EVENTS:
+                of = None if event == "data_access" else prediction
+                entries.append(
+                    Entry(table, event, catalogue.complete(table, rows[table]), f"{event}:{request}", request, of)
+                )
+        self.write(when, entries)
+
     def subject(self, customer: str) -> str:
         return subject_ref(KeyFolder(self.settings.place.keys).pepper(), customer)
 

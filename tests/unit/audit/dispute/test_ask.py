@@ -39,7 +39,7 @@ def released(bank: Any, when: When) -> Any:
 
 
 def log_queries(bank: Any) -> list[dict[str, Any]]:
-    found = session.rows(bank.settings, ["log_data_access"])
+    found = sorted(session.rows(bank.settings, ["log_data_access"]), key=lambda row: str(row.header["ts"]))
     return [{**row.payload, "of": row.header["prediction_id"]} for row in found if row.header["event"] == "log_query"]
 
 
