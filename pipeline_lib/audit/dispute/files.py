@@ -6,6 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
+from pipeline_lib.audit import proof
 from pipeline_lib.audit.dispute import page
 from pipeline_lib.audit.dispute.ask import Answer
 from pipeline_lib.canonical import canonical_bytes
@@ -13,7 +14,13 @@ from pipeline_lib.settings import Settings
 
 
 def write(settings: Settings, answer: Answer, folder: Path) -> list[Path]:
-    """Write ``answer.json``, ``consistency.json`` and ``page.html``, each whole or not at all."""
+    """Write ``answer.json``, ``consistency.json`` and ``page.html``, each whole or not at all; and the proof bundle.
+
+    The bundle is made of the evidence, not of the query tables: it proves the true rows even where those were doctored.
+
+    Raises:
+        AuditError: the evidence does not hold a row that the query tables show.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     content = {
         "answer.json": answer.json,
@@ -22,7 +29,8 @@ def write(settings: Settings, answer: Answer, folder: Path) -> list[Path]:
     }
     for name, data in content.items():
         _replace(folder / name, data)
-    return [folder / name for name in content]
+    proved = proof.export(settings, answer.names, folder / "proof") if answer.rows else []
+    return [*(folder / name for name in content), *proved]
 
 
 def _replace(path: Path, data: bytes) -> None:

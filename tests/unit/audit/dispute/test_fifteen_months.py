@@ -6,6 +6,8 @@ Source: audit.md 1, the acceptance sentence.
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import datetime
 from hashlib import sha256
@@ -88,6 +90,19 @@ def test_one_command_answers_fifteen_months_later(
         assert said in page
     for unsaid in ("100001", V201, "the words of today", "http", "<script"):
         assert unsaid not in page
+
+
+def test_a_stranger_can_check_the_rows_with_python_alone(told: Any, tmp_path: Path) -> None:
+    cli.main(asked(tmp_path / "out"))
+    proof = tmp_path / "out" / "proof"
+    command = [sys.executable, "-I", str(proof / "offline_verifier.py"), "bundle.json", "checkpoint.pub"]
+    said = subprocess.run(command, cwd=proof, capture_output=True, text=True, check=False)
+    assert "PROVEN" in said.stdout
+    rows = json.loads((proof / "bundle.json").read_bytes())["rows"]
+    answer = json.loads((tmp_path / "out" / "answer.json").read_bytes())
+    assert [row["line"]["entry_hash"] for row in rows] == [entry["entry_hash"] for entry in answer["entries"]]
+    (proof / "bundle.json").write_bytes((proof / "bundle.json").read_bytes().replace(b"deposit_long", b"deposit_last"))
+    assert subprocess.run(command, cwd=proof, capture_output=True, check=False).returncode == 1
 
 
 def test_the_whole_record_verifies_with_the_question_in_it(told: Any, when: When, tmp_path: Path) -> None:
