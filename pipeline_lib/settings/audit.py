@@ -7,6 +7,24 @@ from pydantic import Field
 from pipeline_lib.settings.base import Section
 
 
+class Similar(Section):
+    """Similar-case search over explanation vectors."""
+
+    window_days: int = Field(ge=1)
+    """How far back similar answers are looked for [days]. Source: audit.md 9.2."""
+    k: int = Field(ge=1, le=1000)
+    """How many are shown."""
+    index_rows: int = Field(ge=10_000)
+    """A quarter's table gets an index at so many vectors; below, all are compared."""
+    nprobes: int = Field(ge=1)
+    """Partitions of the index that are looked into. Source: recall at 10 of
+    benchmarks/audit_similar.py."""
+    refine: int = Field(ge=1)
+    """So many times k candidates are compared by their true vectors. Source: as nprobes."""
+    min_answers: int = Field(ge=2)
+    """Agreement and drift of explanations are unknown below so many answers."""
+
+
 class Audit(Section):
     origin: str = Field(pattern=r"^[a-z0-9][a-z0-9./-]*[a-z0-9]$")
     """Identity of the bank's record; the place's ``env`` is appended, so that each environment has its own and no
@@ -31,3 +49,4 @@ class Audit(Section):
     """A query table is compacted when it has so many fragments. Source: anchors.md C, cost per fragment."""
     max_load_lag_minutes: int = Field(ge=0)
     """A checkpoint older than this must be in the query store [minutes]. Source: audit.md 1, G1."""
+    similar: Similar

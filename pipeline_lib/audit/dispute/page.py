@@ -222,8 +222,9 @@ def _proof(answer: Answer) -> Iterator[str]:
     ])  # fmt: skip
     yield bullets([f"leaf {one['leaf_index']}: {one['why']}" for one in proof["failures"]], "No row differs.")
     yield bullets(body["caveats"], "")
-    yield "<p>The folder <code>proof</code> beside this page holds these rows as stored, with their paths to the newest "
-    yield "root. <code>python offline_verifier.py bundle.json KEY</code> checks them anywhere, without this bank.</p>"
+    if answer.rows:
+        yield "<p>The folder <code>proof</code> beside this page holds these rows as stored, with their paths to the "
+        yield "newest root. <code>python offline_verifier.py bundle.json KEY</code> checks them anywhere.</p>"
     yield "<p>Compare the root with one that was written down elsewhere at the time: nothing on this page can replace "
     yield "that.</p>"
     rows = [
