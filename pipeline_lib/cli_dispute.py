@@ -13,7 +13,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline_lib import cli_promote
+from pipeline_lib import cli_person
 from pipeline_lib.audit.similar.explained import Window
 from pipeline_lib.business_time import SEOUL
 from pipeline_lib.canonical import with_decimals
@@ -83,7 +83,7 @@ def dispute(settings: Settings, asked: argparse.Namespace) -> Shown:
     question = Question(
         asked.customer, asked.on, asked.case, asked.reason, asked.product, asked.as_of_checkpoint, text
     )  # fmt: skip
-    operator = operator_ref(KeyFolder(settings.place.keys).pepper(), cli_promote.person())
+    operator = operator_ref(KeyFolder(settings.place.keys).pepper(), cli_person.person())
     answer = ask(settings, question, operator, words_of=lambda *named: Words(settings, *named))
     written = files.write(settings, answer, asked.out)
     said = f"{len(answer.body['answers'])} answers, {len(answer.rows)} entries as of checkpoint " \
@@ -153,7 +153,7 @@ def _logged(settings: Settings, asked: argparse.Namespace, found: dict[str, Any]
     from pipeline_lib.serve.record import operator_ref
 
     parameters = {key: value for key, value in found.items() if key not in ("cases", "groups", "tasks")}
-    operator = operator_ref(KeyFolder(settings.place.keys).pepper(), cli_promote.person())
+    operator = operator_ref(KeyFolder(settings.place.keys).pepper(), cli_person.person())
     log_bulk(settings, operator, asked.reason, ["log_attribution", "log_model_inference"], parameters, rows)
     return 0, json.dumps(found if asked.json else _spelt(found), ensure_ascii=False, indent=None if asked.json else 1)
 

@@ -9,12 +9,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pipeline_lib.audit.dispute.rows import Row, Rows, any_of, text
+from pipeline_lib.audit.segment import micros, timestamp
 
 OPERATIONS = "log_operation"
 IN_FORCE = (
     "manifest_swap", "threshold_change", "guardrail_threshold_change", "config_change",
-    "kill_switch_fired", "kill_switch_cleared",
 )  # fmt: skip
+SWITCHES = ("kill_switch_fired", "kill_switch_cleared")
 RIGHTS = (
     "review_enqueued", "review_decided", "review_expired", "optout_set", "optout_cleared", "profiling_request",
     "profiling_closed", "explanation_request", "explanation_closed", "consent_change", "complaint", "legal_hold",
@@ -71,6 +72,8 @@ class _Context:
     """What is read once for all answers of the day."""
 
     operations: Sequence[Row]
+    switches: Sequence[Row]
+    """Of any time: a switch acts first, and its row may come from a spool days later."""
     promotions: Sequence[Row]
     dimensions: Sequence[Row]
 
@@ -90,6 +93,7 @@ def gather(rows: Rows, subject: str, start: str, end: str, product: str | None) 
     humans = rows.find(OPERATIONS, f"{any_of('event', RIGHTS)} AND {_mentions([subject, *ids, *requests])}")
     context = _Context(
         rows.find(OPERATIONS, any_of("event", IN_FORCE), until=end),
+        rows.find(OPERATIONS, any_of("event", SWITCHES)),
         rows.find("log_model_promotion", "event = 'promotion_decision'", until=end),
         rows.find("log_dimension_change", "event = 'dimension_change'", until=end),
     )
@@ -125,8 +129,8 @@ def _told(row: Row, partners: Sequence[Row], humans: Sequence[Row], context: _Co
         swap=_latest(swaps, row.ts),
         made_champion=made,
         verdicts=_verdicts(context.promotions, made, row),
-        in_force=_in_force(context.operations, row.ts),
-        switches=_switches_on(context.operations, row.ts),
+        in_force=_in_force(context, row.ts),
+        switches=_switches_on(context.switches, row.ts),
         dimension=_latest(context.dimensions, row.ts),
     )
 
@@ -153,19 +157,28 @@ def _verdicts(promotions: Sequence[Row], made: Row | None, row: Row) -> list[Row
     return found
 
 
-def _in_force(operations: Sequence[Row], ts: str) -> list[Row]:
+def _in_force(context: _Context, ts: str) -> list[Row]:
     kinds = [event for event in IN_FORCE if event != "manifest_swap"]
-    found = [_latest([one for one in operations if one.event == event], ts) for event in kinds]
+    found = [_latest([one for one in context.operations if one.event == event], ts) for event in kinds]
+    for event in SWITCHES:
+        acted = [one for one in context.switches if one.event == event and _acted_at(one) <= ts]
+        found.append(max(acted, key=_acted_at, default=None))
     return [row for row in found if row]
 
 
-def _switches_on(operations: Sequence[Row], ts: str) -> list[Row]:
+def _switches_on(switches: Sequence[Row], ts: str) -> list[Row]:
     """Switches whose last word before ``ts`` was that they fired."""
     last: dict[object, Row] = {}
-    for row in sorted(operations, key=_order):
-        if row.event.startswith("kill_switch_") and row.ts <= ts and row.said.get("phase") in ("single", "done"):
+    for row in sorted(switches, key=lambda row: (_acted_at(row), row.leaf_index)):
+        if _acted_at(row) <= ts and row.said.get("phase") in ("single", "done"):
             last[row.said.get("object_id")] = row
     return [row for row in last.values() if row.event == "kill_switch_fired"]
+
+
+def _acted_at(row: Row) -> str:
+    """When a switch took effect, which is before its row when the record was not to be reached."""
+    effective = _detail(row, "effective_at")
+    return timestamp(micros(effective)) if effective else row.ts
 
 
 def _latest(rows: Sequence[Row], ts: str) -> Row | None:

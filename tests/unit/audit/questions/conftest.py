@@ -6,16 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipeline_lib import signing
 from pipeline_lib.audit import catalogue, checkpoint, load, record, session, verify
 from pipeline_lib.audit.log import Writer
 from pipeline_lib.audit.segment import Entry
 from pipeline_lib.business_time import SEOUL
 from pipeline_lib.keys import KeyFolder, subject_ref
-from pipeline_lib.settings import Settings
+from pipeline_lib.settings import Place, Settings
 
 OPERATOR = "o_" + "5" * 64
 
@@ -32,6 +34,8 @@ class Bank:
     settings: Settings
     monkeypatch: pytest.MonkeyPatch
     served: int = 0
+    then: int = 0
+    """Checkpoint that a test asks about."""
     now: datetime = field(default_factory=lambda: seoul("2026-04-13 03:00"))
 
     def at(self, when: datetime) -> None:
@@ -163,6 +167,27 @@ def _rows(subject: str, version: str) -> dict[str, dict[str, Any]]:
                     "override_over": "7.755396098"},
         },
     }  # fmt: skip
+
+
+MakeRecord = Callable[[Path], Settings]
+
+
+@pytest.fixture(scope="session")
+def make_record(shipped: Settings) -> MakeRecord:
+    """Settings of the record in a folder; its keys are made if they are not there."""
+
+    def make(home: Path) -> Settings:
+        place = Place(
+            root=f"file://{home}/store", audit=f"file://{home}/audit", anchors=f"file://{home}/anchors",
+            query_store=f"{home}/lancedb", keys=home / "keys",
+        )  # fmt: skip
+        found = shipped.model_copy(update={"place": place})
+        keys = KeyFolder(place.keys)
+        keys.create_secrets(found.audit.key_id)
+        signing.create_keys(keys)
+        return found
+
+    return make
 
 
 @pytest.fixture

@@ -119,6 +119,17 @@ def test_a_switch_that_was_on_is_shown_and_one_that_was_lifted_is_not(released: 
     assert one["safeguards"]["layer_reasons"] == ["SWITCH:task:churn_signal"]
 
 
+def test_a_switch_counts_from_when_it_acted_though_its_row_came_later(released: Any, when: When, put: Ask) -> None:
+    """Fired while the record was down: the row is written days after."""
+    fired = {"effective_at": when("2026-04-15 14:00").isoformat()}
+    released.decide(when("2026-04-15 13:59"), "100001", V1)
+    released.decide(when("2026-04-15 14:37"), "100001", V1)
+    released.operation(when("2026-04-18 09:00"), "kill_switch_fired", object_id="global", reason="x", details=fired)
+    released.commit(when("2026-04-18 10:00"))
+    before, after = put().body["answers"]
+    assert [len(one["safeguards"]["switches_on"]) for one in (before, after)] == [0, 1]
+
+
 def test_a_far_out_customer_is_shown_with_the_limits_of_then(released: Any, when: When, put: Ask) -> None:
     ood = {"distance": "8.000000000", "flag_over": "7.099337852", "override_over": "9.000000000", "level": "flagged"}
     released.decide(when("2026-04-15 14:37"), "100001", V1, guardrail={"ood": ood, "verdict": "modify", "tier": 2})
