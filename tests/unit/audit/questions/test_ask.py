@@ -154,6 +154,19 @@ def test_the_model_of_then_is_named_before_and_after_a_release(released: Any, wh
     assert not any("the pointer named" in caveat for caveat in after["caveats"])
 
 
+def test_what_changed_later_the_same_day_was_not_in_force(released: Any, when: When, put: Ask) -> None:
+    released.operation(when("2026-04-14 09:00"), "config_change", object_id="then", reason="x")
+    released.decide(when("2026-04-15 14:37"), "100001", V1)
+    released.release(when("2026-04-15 15:00"), V2)
+    released.release(when("2026-04-15 16:00"), V1, decision="force_promote", decision_id="b" * 32)
+    released.operation(when("2026-04-15 17:00"), "config_change", object_id="later", reason="x")
+    released.commit(when("2026-04-15 18:00"))
+    (one,) = put().body["answers"]
+    assert one["model"]["pointer_then"] == V1
+    assert one["model"]["champion_since"] < "2026-04-14"
+    assert [row["object_id"] for row in one["safeguards"]["latest_before"]] == ["then"]
+
+
 def test_the_verdict_that_asked_for_a_person_is_shown_too(released: Any, when: When, put: Ask) -> None:
     asked = {"decision_id": "a" * 32, "decision": "await_signoff", "challenger_version": V2, "trigger": "auto"}
     released.release(when("2026-04-14 03:05"), "v-asked", **asked)
@@ -208,6 +221,21 @@ def test_a_missing_partner_is_a_hole_and_the_answer_stays(
     (one,) = put().body["answers"]
     (hole,) = [hole for hole in one["holes"] if hole.startswith(table)]
     assert hole == f"{table}: no row for {key} {one[f'{key}_id']}; expected 1"
+
+
+def test_a_payload_that_was_lawfully_taken_is_a_hole_and_its_header_still_proves(
+    released: Any, when: When, put: Ask
+) -> None:
+    released.decide(when("2026-04-15 14:37"), "100001", V1)
+    released.commit(when("2026-04-15 14:38"))
+    store, name = QueryStore(released.settings.place.query_store), "log_attribution__2026q2"
+    table = store.read(name)
+    store.replace(name, table.from_pylist([{**row, "payload": None} for row in table.to_pylist()], table.schema))
+    found = put()
+    (one,) = found.body["answers"]
+    assert one["why"]["top_features"] == []
+    assert any("was erased or retired; header kept" in hole for hole in one["holes"])
+    assert found.verified
 
 
 def test_an_answer_without_any_release_says_so(bank: Any, when: When, put: Ask) -> None:
