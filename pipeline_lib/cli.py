@@ -12,7 +12,16 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from pipeline_lib import cli_counterfactual, cli_person, cli_promote, cli_registry, cli_switch, settings, signing
+from pipeline_lib import (
+    cli_counterfactual,
+    cli_dispute,
+    cli_keys,
+    cli_person,
+    cli_promote,
+    cli_registry,
+    cli_switch,
+    settings,
+)
 from pipeline_lib.business_time import last_promotion_day, utc_now
 from pipeline_lib.errors import PipelineError, RequestRefused
 from pipeline_lib.keys import KeyFolder
@@ -56,14 +65,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except PipelineError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 2
-
-
-def keys(place: Settings, _: argparse.Namespace) -> int:
-    folder = KeyFolder(place.place.keys)
-    folder.create_secrets(place.audit.key_id)
-    signing.create_keys(folder)
-    print(f"keys of this place: {folder.folder}")
-    return 0
 
 
 def stage(place: Settings, asked: argparse.Namespace) -> int:
@@ -134,7 +135,7 @@ def champion(place: Settings, asked: argparse.Namespace) -> int:
 
 
 def promote(place: Settings, asked: argparse.Namespace) -> int:
-    """Force, roll back, approve, reject, confirm: exit codes of their own."""
+    """Force, roll back, approve, reject, confirm; registry; keys: exit codes of their own."""
     code, shown = cli_promote.run(place, asked)
     text = json.dumps(shown) if asked.json else cli_promote.text(shown)
     print(text, file=sys.stdout if asked.json or not code else sys.stderr)
@@ -148,6 +149,13 @@ def counterfactual(place: Settings, asked: argparse.Namespace) -> int:
     body = cli_counterfactual.compare(place, asked)
     print(json.dumps(body) if asked.json else page.text(body), end="\n" if asked.json else "")
     return 0
+
+
+def ask_record(place: Settings, asked: argparse.Namespace) -> int:
+    """A question to the record about answers that were given; each has its own function in ``cli_dispute``."""
+    code, text = asked.act(place, asked)
+    print(text)
+    return int(code)
 
 
 def verdict(place: Settings, asked: argparse.Namespace) -> int:
@@ -236,7 +244,7 @@ def _parser() -> argparse.ArgumentParser:
         return made
 
     dated = {"type": date.fromisoformat, "default": last_promotion_day(utc_now()), "help": "the run's Monday"}
-    verb("keys", keys, "make the keys of this place that are missing").add_argument("what", choices=["init"])
+    cli_keys.add(verbs).set_defaults(run=promote)
     one = verb(
         "stage", stage, "run one stage of a run (student.<task> for one student, features_part.<number> for one range)"
     )
@@ -254,6 +262,7 @@ def _parser() -> argparse.ArgumentParser:
     cli_registry.add(verbs).set_defaults(run=promote)
     cli_switch.add(verbs).set_defaults(run=promote)
     cli_counterfactual.add(verbs).set_defaults(run=counterfactual)
+    cli_dispute.add(verbs, ask_record)
     judged = verb("verdict", verdict, "compute a verdict of the gate again from the record and its evidence")
     judged.add_argument("what", choices=["recompute"])
     judged.add_argument("decision_id")

@@ -17,8 +17,9 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
+from pipeline_lib import cli_person
 from pipeline_lib.business_time import SEOUL
-from pipeline_lib.cli_person import Shown, add_person, command, person
+from pipeline_lib.cli_person import Shown, add_person, command
 from pipeline_lib.errors import ActivationFailed, LockBusy, PipelineError, RequestRefused, SettingsError
 from pipeline_lib.settings import Settings
 
@@ -72,14 +73,14 @@ def approve(settings: Settings, asked: argparse.Namespace) -> Shown:
     from pipeline_lib.gate import signoff
 
     start = time.monotonic()
-    decision = signoff.conclude(settings, _question(settings, asked), "Approve", person(), asked.statement)
+    decision = signoff.conclude(settings, _question(settings, asked), "Approve", cli_person.person(), asked.statement)
     return _released(settings, decision.decision_id, start)
 
 
 def reject(settings: Settings, asked: argparse.Namespace) -> Shown:
     from pipeline_lib.gate import signoff
 
-    decision = signoff.conclude(settings, _question(settings, asked), "Reject", person(), asked.statement)
+    decision = signoff.conclude(settings, _question(settings, asked), "Reject", cli_person.person(), asked.statement)
     return {
         "version": decision.challenger_version,
         "decision": decision.decision_id,
@@ -100,7 +101,7 @@ def confirm(settings: Settings, asked: argparse.Namespace) -> Shown:
         return _agreed(settings, asked, decision_id)
     return {
         "decision": decision_id,
-        **confirming.confirm(settings, decision_id, person(), answer, asked.statement or ""),
+        **confirming.confirm(settings, decision_id, cli_person.person(), answer, asked.statement or ""),
     }
 
 
@@ -111,7 +112,7 @@ def _waits(settings: Settings, asked: argparse.Namespace) -> Shown | None:
 
     request = Request.typed(asked.version, asked.operator, asked.reason, asked.request_id, approver=asked.approver,
                             ticket=asked.ticket, allow_quarantined=asked.allow_quarantined)  # fmt: skip
-    one = pending.ask(settings, request, person())
+    one = pending.ask(settings, request, cli_person.person())
     if one is None:
         return None
     return {
@@ -130,12 +131,17 @@ def _agreed(settings: Settings, asked: argparse.Namespace, decision_id: str) -> 
     from pipeline_lib.gate import pending
     from pipeline_lib.serve import probe
 
-    start = time.monotonic()
+    start, second = time.monotonic(), cli_person.person()
     if asked.object:
-        one = pending.decline(settings, decision_id, person(), asked.statement or "")
-        return {"version": one.request.version, "decision": decision_id, "outcome": "DECLINED", "by": person()}
-    decision, _ = pending.agree(settings, decision_id, person(), probe.answers)
-    return {**_released(settings, decision.decision_id, start), "by": person()}
+        one = pending.decline(settings, decision_id, cli_person.person(), asked.statement or "")
+        return {
+            "version": one.request.version,
+            "decision": decision_id,
+            "outcome": "DECLINED",
+            "by": cli_person.person(),
+        }
+    decision, _ = pending.agree(settings, decision_id, cli_person.person(), probe.answers)
+    return {**_released(settings, decision.decision_id, start), "by": cli_person.person()}
 
 
 def status(settings: Settings, _: argparse.Namespace) -> Shown:
@@ -153,7 +159,7 @@ def _decided_and_released(
     start, request_id = time.monotonic(), asked.request_id or str(uuid.uuid4())
     decision, _ = decide(
         settings, *given, asked.operator, asked.reason,
-        request_id=request_id, ticket=asked.ticket, principal=person(),
+        request_id=request_id, ticket=asked.ticket, principal=cli_person.person(),
         smoke=probe.answers, **options,
     )  # fmt: skip
     code = forced.outcome(decision, request_id)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import argparse
 import uuid
 
-from pipeline_lib.cli_person import Shown, add_person, command, operator, person
+from pipeline_lib import cli_person
+from pipeline_lib.cli_person import Shown, add_person, command, operator
 from pipeline_lib.settings import Settings
 
 
@@ -39,7 +40,7 @@ def clear(settings: Settings, asked: argparse.Namespace) -> Shown:
 def agree(settings: Settings, asked: argparse.Namespace) -> Shown:
     from pipeline_lib.oversee import kill_switch
 
-    return kill_switch.clear(settings, asked.switch, person(), asked.statement)
+    return kill_switch.clear(settings, asked.switch, cli_person.person(), asked.statement)
 
 
 def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:

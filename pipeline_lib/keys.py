@@ -7,6 +7,7 @@ production the folder is a mounted secret. There is no default, no fallback and 
     pepper.key             32 random bytes: pseudonyms of customers
     sign-<purpose>.pem     Ed25519 private keys, see signing.py
     sign-<purpose>.pub     their public halves; sign-<purpose>.<key id>.pub those of keys since replaced
+    sign-checkpoint.next.pem    a key that will sign checkpoints, until one is signed by both
 """
 
 from __future__ import annotations
@@ -43,8 +44,10 @@ class Keys(ABC):
 
     def _secret(self, name: str) -> bytes:
         data = self.read(name)
-        if len(data) != KEY_BYTES or len(set(data)) < KEY_BYTES // 4:
-            raise SecretMissing(f"{self.where(name)}: expected {KEY_BYTES} random bytes, found {len(data)}")
+        if len(data) != KEY_BYTES or _made_up(data):
+            raise SecretMissing(
+                f"{self.where(name)}: expected {KEY_BYTES} random bytes, found {len(data)} that are not random"
+            )
         return data
 
 
@@ -78,6 +81,16 @@ class KeyFolder(Keys):
             file.flush()
             os.fsync(file.fileno())
 
+    def names(self, pattern: str) -> list[str]:
+        """Names of the files that match, sorted."""
+        return sorted(path.name for path in self.folder.glob(pattern))
+
+    def exists(self, name: str) -> bool:
+        return (self.folder / name).is_file()
+
+    def remove(self, name: str) -> None:
+        (self.folder / name).unlink(missing_ok=True)
+
     def replace(self, name: str, data: bytes, mode: int) -> None:
         """Put other bytes under a name in one step: a crash leaves the old ones or the new ones."""
         handle, temp = tempfile.mkstemp(dir=self.folder, prefix=".tmp-")
@@ -90,6 +103,12 @@ class KeyFolder(Keys):
 
     def where(self, name: str) -> str:
         return str(self.folder / name)
+
+
+def _made_up(data: bytes) -> bool:
+    """Does a person or an example stand behind these bytes: few values, counted up, or typed? Never by chance."""
+    steps = {(after - before) % 256 for before, after in zip(data, data[1:], strict=False)}
+    return min(len(set(data)), len(steps)) < KEY_BYTES // 4 or all(32 <= byte < 127 for byte in data)
 
 
 def subject_ref(pepper: bytes, customer_id: str) -> str:

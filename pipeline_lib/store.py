@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,19 @@ def quarter_table(log_table: str, ts: str) -> str:
 
 def is_quarter_of(name: str, log_table: str) -> bool:
     return name.startswith(f"{log_table}__")
+
+
+@dataclass(frozen=True)
+class Near:
+    """One search by vector."""
+
+    column: str
+    vector: Sequence[float]
+    k: int
+    nprobes: int
+    """Partitions of the index that are looked into."""
+    refine: int
+    """So many times k candidates are compared by their true vectors."""
 
 
 class QueryStore:
@@ -77,6 +91,43 @@ class QueryStore:
             if type(error).__name__ != "RustPanic":  # its class cannot be imported
                 raise
             raise RuntimeError(f"{self._uri}: table {name} cannot be decoded: {error}") from error
+
+    def nearest(self, name: str, near: Near, where: str, columns: Sequence[str]) -> pa.Table:
+        """The rows of a table nearest to a vector by cosine, with ``_distance`` = 1 - cosine, nearest first.
+
+        Rows that do not meet ``where`` (SQL of ours) are left out before the search, not after it. Rows that came
+        after the index was made are compared one by one.
+        """
+        query: Any = self._db.open_table(name).search(list(near.vector), vector_column_name=near.column)
+        query = query.distance_type("cosine").where(where, prefilter=True).limit(near.k)
+        query = query.nprobes(near.nprobes).refine_factor(near.refine)
+        return query.select([*columns, "_distance"]).to_arrow()
+
+    def count(self, name: str) -> int:
+        return int(self._db.open_table(name).count_rows())
+
+    def indexed(self, name: str, column: str) -> int | None:
+        """Rows in the index of a vector column; None: there is no index."""
+        table: Any = self._db.open_table(name)
+        names = [index.name for index in table.list_indices() if list(index.columns) == [column]]
+        return int(table.index_stats(names[0]).num_indexed_rows) if names else None
+
+    def index_vectors(self, name: str, column: str, partitions: int, sub_vectors: int) -> None:
+        """Make or remake the IVF-PQ index of a vector column, metric cosine."""
+        from lancedb.index import IvfPq
+
+        kind = IvfPq(distance_type="cosine", num_partitions=partitions, num_sub_vectors=sub_vectors)
+        table: Any = self._db.open_table(name)
+        table.create_index(column, config=kind, replace=True)
+
+    def index_columns(self, name: str, ranges: Sequence[str] = (), few_values: Sequence[str] = ()) -> None:
+        """Make or remake indexes for conditions: trees for columns asked by range, bitmaps for those of few values."""
+        from lancedb.index import Bitmap, BTree
+
+        table: Any = self._db.open_table(name)
+        for columns, kind in ((ranges, BTree), (few_values, Bitmap)):
+            for column in columns:
+                table.create_index(column, config=kind(), replace=True)
 
     def compact(self, name: str, keep: timedelta, when_fragments: int) -> bool:
         """Merge small fragments once a table has so many; never prune versions younger than ``keep``."""

@@ -53,4 +53,4 @@ def test_no_file_prints_but_the_commands() -> None:
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
     }
-    assert printing <= {"cli.py", "serve/__main__.py"}, printing
+    assert printing <= {"cli.py", "serve/__main__.py", "audit/offline_verifier.py"}, printing

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pipeline_lib import signing
 from pipeline_lib.audit import merkle, note
 from pipeline_lib.audit.note import Checkpoint
 from pipeline_lib.canonical import canonical_bytes
@@ -89,6 +90,8 @@ class Anchor:
     checkpoint: Checkpoint
     note: bytes
     index: Index
+    signers: tuple[str, ...]
+    """Ids of the keys that signed it: one, or the old key and the new one where the key changes."""
 
 
 def note_key(n: int) -> str:
@@ -123,6 +126,8 @@ def trusted(store: Objects, keys: KeyFolder, origin: str) -> tuple[list[Anchor],
         if problem := why_not(found[-1] if found else None, anchor, key, n, origin):
             return found, f"{key}: {problem}"
         found.append(anchor)
+    if found and found[-1].signers[-1] not in _believed(keys):
+        return found[:-1], f"{note_key(len(found))}: signed by {found[-1].signers[-1]}, which was replaced"
     return found, None
 
 
@@ -161,6 +166,7 @@ def why_not(before: Anchor | None, anchor: Anchor, key: str, n: int, origin: str
         ("frontier", index.frontier, tuple(item.hex() for item in frontier)),
         ("root", point.root, merkle.root_of(frontier).hex()),
         ("writers", point.writers, index.writers_digest),
+        ("first signer", anchor.signers[0], before.signers[-1] if before else anchor.signers[0]),
     )
     wrong = [f"{name} is {found}, expected {expected}" for name, found, expected in expectations if found != expected]
     return "; ".join(wrong) or None
@@ -191,13 +197,18 @@ def _note_keys(store: Objects) -> list[str]:
     return keys
 
 
+def _believed(keys: KeyFolder) -> set[str | None]:
+    """Who may have signed the newest note: the key in force, or the next one when a crash came before it was."""
+    return {signing.in_force(keys, note.PURPOSE), signing.next_id(keys, note.PURPOSE)}
+
+
 def _read(store: Objects, keys: KeyFolder, key: str) -> Anchor:
     signed = store.get(key)
-    point = note.opened(keys, signed)
+    point, signers = note.read(keys, signed)
     try:
         data = store.get(index_key(point.n, point.index))
     except ObjectMissing as error:
         raise AuditError(f"its leaf index is gone: {error}") from error
     if hashlib.sha256(data).hexdigest() != point.index:
         raise AuditError("its leaf index was changed")
-    return Anchor(point, signed, Index.from_bytes(data))
+    return Anchor(point, signed, Index.from_bytes(data), signers)

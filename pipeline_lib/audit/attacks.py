@@ -231,7 +231,7 @@ def fork_with_stolen_keys(scene: Scene) -> None:
     for key in scene.anchors.list(""):
         scene.anchors.delete(key)
     origin = record.origin(scene.settings)
-    signer = checkpoint.Signer(scene.anchors, scene.keys, origin, scene.settings.audit.key_id)
+    signer = checkpoint.Signer(scene.anchors, scene.keys, origin, record.ring(scene.settings))
     sequencer = checkpoint.Sequencer(scene.store, scene.keys, origin)
     signer.sign([], sequencer.index([], sequencer.collect([])[0]))
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pipeline_lib import signing
 from pipeline_lib.audit import anchors, catalogue, evidence, line, merkle, note, record, segment
 from pipeline_lib.audit.anchors import Anchor, Covered, Index, WriterHead
+from pipeline_lib.audit.keyring import CHECKPOINT, Ring
 from pipeline_lib.audit.note import Checkpoint
 from pipeline_lib.audit.segment import Chain, Entry, Fault
 from pipeline_lib.business_time import utc_now
@@ -61,7 +62,7 @@ def seal(settings: Settings) -> Sealed:
     """
     keys = KeyFolder(settings.place.keys)
     sequencer = Sequencer(record.store(settings), keys, record.origin(settings))
-    signer = Signer(open_objects(settings.place.anchors), keys, record.origin(settings), settings.audit.key_id)
+    signer = Signer(open_objects(settings.place.anchors), keys, record.origin(settings), record.ring(settings))
     for _ in range(_ATTEMPTS):
         past = signer.history()
         _copy_to_witness(settings, past)
@@ -167,11 +168,19 @@ class Sequencer:
 class Signer:
     """Signs checkpoints; reads anchors only, never a segment."""
 
-    def __init__(self, store: Objects, keys: KeyFolder, origin: str, mac_key_id: str) -> None:
-        self._store, self._keys, self._origin, self._mac_key_id = store, keys, origin, mac_key_id
+    def __init__(self, store: Objects, keys: KeyFolder, origin: str, ring: Ring) -> None:
+        self._store, self._keys, self._origin, self._ring = store, keys, origin, ring
 
     def history(self) -> list[Anchor]:
-        return anchors.history(self._store, self._keys, self._origin)
+        past = anchors.history(self._store, self._keys, self._origin)
+        if past:
+            self._adopt(past[-1])
+        return past
+
+    def _adopt(self, newest: Anchor) -> None:
+        """Put the next key in force once a checkpoint is signed by it too; also after a crash in between."""
+        if newest.signers[-1] == signing.next_id(self._keys, note.PURPOSE):
+            signing.adopt_next(self._keys, note.PURPOSE)
 
     def sign(self, past: Sequence[Anchor], index: Index) -> Anchor:
         """Sign the index's tree head if, and only if, it continues the newest note.
@@ -182,7 +191,9 @@ class Signer:
         """
         before = past[-1] if past else None
         data = index.to_bytes()
-        active = {"mac": self._mac_key_id, "checkpoint": signing.key_id(self._keys, note.PURPOSE)}
+        announced, prepared = self._ring.pending(CHECKPOINT), signing.next_id(self._keys, note.PURPOSE)
+        hand_over = announced is not None and announced.key_id == prepared
+        signer = prepared if hand_over and prepared else signing.key_id(self._keys, note.PURPOSE)
         point = Checkpoint(
             origin=self._origin,
             size=index.size,
@@ -192,13 +203,15 @@ class Signer:
             prev=note.digest(before.note) if before else note.NO_NOTE,
             index=hashlib.sha256(data).hexdigest(),
             writers=index.writers_digest,
-            keys=digest(active),
+            keys=digest(self._ring.in_force(signer)),
         )
-        anchor = Anchor(point, note.sign(self._keys, point), index)
+        signed = note.sign(self._keys, point, hand_over=hand_over)
+        anchor = Anchor(point, signed, index, note.read(self._keys, signed)[1])
         if problem := anchors.why_not(before, anchor, anchors.note_key(point.n), point.n, self._origin):
             raise AuditError(f"the signer refuses checkpoint {point.n}: {problem}")
         self._store.create(anchors.index_key(point.n, point.index), data)
         self._store.create(anchors.note_key(point.n), anchor.note)
+        self._adopt(anchor)
         return anchor
 
 

@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from pipeline_lib.audit import anchors, catalogue, chain, line, record
 from pipeline_lib.audit.anchors import Anchor
+from pipeline_lib.audit.similar import feed
 from pipeline_lib.business_time import utc_now
 from pipeline_lib.errors import AuditError
 from pipeline_lib.keys import KeyFolder
@@ -58,7 +59,9 @@ def load(settings: Settings) -> Loaded:
     """
     store = QueryStore(settings.place.query_store)
     with store.exclusive():
-        return _load(settings, store)
+        loaded = _load(settings, store)
+        feed.feed(settings, store, loaded.through_ckpt)
+        return loaded
 
 
 def rebuild(settings: Settings) -> Loaded:
@@ -68,7 +71,10 @@ def rebuild(settings: Settings) -> Loaded:
         names = store.names()
         store.drop([LOAD_STATE] if LOAD_STATE in names else [])
         store.drop(log_tables(names))
-        return _load(settings, store)
+        feed.forget(store)
+        loaded = _load(settings, store)
+        feed.feed(settings, store, loaded.through_ckpt)
+        return loaded
 
 
 def loaded_through(store: QueryStore) -> int:

@@ -44,16 +44,61 @@ def root_of(frontier: Sequence[bytes]) -> bytes:
     return result
 
 
+class Tree:
+    """All perfect subtrees over the leaves, hashed once, so that many proofs cost little more than one."""
+
+    def __init__(self, leaves: Sequence[bytes]) -> None:
+        self.size = len(leaves)
+        self._levels = [list(leaves)]
+        while len(level := self._levels[-1]) > 1:
+            self._levels.append([node(level[at], level[at + 1]) for at in range(0, len(level) - 1, 2)])
+
+    def root(self, size: int) -> bytes:
+        """Root of the first ``size`` leaves."""
+        return self._root(0, size) if size else EMPTY_ROOT
+
+    def inclusion(self, index: int, size: int) -> list[bytes]:
+        """Path from leaf ``index`` to the root of the first ``size`` leaves. Source: RFC 9162 2.1.3.1."""
+        if not 0 <= index < size <= self.size:
+            raise ValueError(f"leaf {index} is not in a tree of {size} leaves, of {self.size} known")
+        path, start = [], 0
+        while size > 1:
+            k = _split(size)
+            if index < k:
+                path.append(self._root(start + k, size - k))
+                size = k
+            else:
+                path.append(self._root(start, k))
+                start, index, size = start + k, index - k, size - k
+        return path[::-1]
+
+    def consistency(self, old_size: int, size: int) -> list[bytes]:
+        """Proof that the tree of ``old_size`` leaves is a prefix of that of ``size``. Source: RFC 9162 2.1.4.1."""
+        if not 0 < old_size <= size <= self.size:
+            raise ValueError(f"no tree of {old_size} leaves inside one of {size}, of {self.size} known")
+        path, start, whole = [], 0, True
+        while old_size != size:
+            k = _split(size)
+            if old_size <= k:
+                path.append(self._root(start + k, size - k))
+                size = k
+            else:
+                path.append(self._root(start, k))
+                start, old_size, size, whole = start + k, old_size - k, size - k, False
+        return path[::-1] if whole else [self._root(start, size), *path[::-1]]
+
+    def _root(self, start: int, size: int) -> bytes:
+        """Root of ``size`` leaves from ``start``, which no perfect subtree of that size straddles."""
+        if size & (size - 1) == 0:
+            level = size.bit_length() - 1
+            return self._levels[level][start >> level]
+        k = _split(size)
+        return node(self._root(start, k), self._root(start + k, size - k))
+
+
 def inclusion_proof(leaves: Sequence[bytes], index: int) -> list[bytes]:
-    """Path from leaf ``index`` to the root of all ``leaves``. Source: RFC 9162 2.1.3.1."""
-    if not 0 <= index < len(leaves):
-        raise ValueError(f"leaf {index} is not in a tree of {len(leaves)} leaves")
-    if len(leaves) == 1:
-        return []
-    k = _split(len(leaves))
-    if index < k:
-        return [*inclusion_proof(leaves[:k], index), root(leaves[k:])]
-    return [*inclusion_proof(leaves[k:], index - k), root(leaves[:k])]
+    """``Tree.inclusion`` for one proof."""
+    return Tree(leaves).inclusion(index, len(leaves))
 
 
 def includes(leaf: bytes, index: int, size: int, path: Sequence[bytes], expected_root: bytes) -> bool:
@@ -75,10 +120,8 @@ def includes(leaf: bytes, index: int, size: int, path: Sequence[bytes], expected
 
 
 def consistency_proof(leaves: Sequence[bytes], old_size: int) -> list[bytes]:
-    """Proof that the tree of the first ``old_size`` leaves is a prefix of this one. Source: RFC 9162 2.1.4.1."""
-    if not 0 < old_size <= len(leaves):
-        raise ValueError(f"no tree of {old_size} leaves inside one of {len(leaves)}")
-    return _subproof(leaves, old_size, True)
+    """``Tree.consistency`` for one proof."""
+    return Tree(leaves).consistency(old_size, len(leaves))
 
 
 def consistent(old_size: int, size: int, old_root: bytes, new_root: bytes, path: Sequence[bytes]) -> bool:
@@ -105,15 +148,6 @@ def consistent(old_size: int, size: int, old_root: bytes, new_root: bytes, path:
             new = node(new, step)
         fn, sn = fn >> 1, sn >> 1
     return sn == 0 and old == old_root and new == new_root
-
-
-def _subproof(leaves: Sequence[bytes], old_size: int, whole: bool) -> list[bytes]:
-    if old_size == len(leaves):
-        return [] if whole else [root(leaves)]
-    k = _split(len(leaves))
-    if old_size <= k:
-        return [*_subproof(leaves[:k], old_size, whole), root(leaves[k:])]
-    return [*_subproof(leaves[k:], old_size - k, False), root(leaves[:k])]
 
 
 def _split(size: int) -> int:

@@ -9,9 +9,10 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline_lib.audit import anchors, note
+from pipeline_lib.audit import anchors, keyring, note
 from pipeline_lib.audit.anchors import Anchor, Covered
 from pipeline_lib.audit.evidence import Reading, RowFact, SegmentRead
+from pipeline_lib.audit.keyring import Ring
 from pipeline_lib.audit.report import AuditFinding, Check
 from pipeline_lib.audit.segment import micros
 from pipeline_lib.records import Receipt
@@ -37,6 +38,9 @@ class Facts:
     now: str
     max_intent_minutes: int
     anchor_skew_s: int
+    ring: Ring | None = None
+    """The registry of keys; None when it does not verify."""
+    ring_problem: str | None = None
 
     def at(self, code: str, detail: str, part: SegmentRead, seq: int) -> AuditFinding:
         """A finding about one entry, with its leaf when it has one."""
@@ -92,7 +96,10 @@ def authentic(facts: Facts) -> Check:
     """V06, and one key for a whole chain."""
     found = list(_from_walking("V06", "MAC_INVALID")(facts).findings)
     by_chain: dict[object, set[str]] = defaultdict(set)
+    if facts.ring_problem:
+        found.append(AuditFinding("MAC_INVALID", f"the registry of keys does not verify: {facts.ring_problem}"))
     for part in facts.reading.segments.values():
+        found.extend(_untrusted(facts, part))
         by_chain[part.chain] |= part.key_ids
         if len(by_chain[part.chain]) > 1:
             found.append(
@@ -104,6 +111,16 @@ def authentic(facts: Facts) -> Check:
             "V06", "skipped", 0, (), f"{len(facts.reading.keyless)} segments without a key, first {key}: {why}"
         )
     return judged("V06", len(facts.reading.facts), found)
+
+
+def _untrusted(facts: Facts, part: SegmentRead) -> Iterable[AuditFinding]:
+    """A segment under a key that was not in force."""
+    n = facts.covered[part.key][2].checkpoint.n if part.key in facts.covered else None
+    if (ring := facts.ring) is None:
+        return
+    for key_id in sorted(part.key_ids):
+        if why := keyring.why_not(ring, facts.past, key_id, part.last.ts, n):
+            yield facts.at(*why, part, part.first_seq)
 
 
 def in_tree(facts: Facts) -> Check:

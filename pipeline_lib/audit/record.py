@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipeline_lib.audit import log
+from pipeline_lib.audit import keyring, log
 from pipeline_lib.audit.segment import Entry
 from pipeline_lib.audit.sinks import Both
 from pipeline_lib.keys import KeyFolder
@@ -29,13 +29,24 @@ def opened(first: str, second: str | None) -> Objects:
     return Both(open_objects(first), open_objects(second)) if second else open_objects(first)
 
 
+def rings(settings: Settings) -> list[keyring.Ring]:
+    """States of the registry of keys, the newest last. Raises AuditError or SecretMissing."""
+    folder, policy = KeyFolder(settings.place.keys), settings.audit
+    return keyring.read(store(settings), folder, origin(settings), policy.key_id, policy.key_grace_hours)
+
+
+def ring(settings: Settings) -> keyring.Ring:
+    """The registry of keys as it is now. Raises as ``rings``."""
+    return rings(settings)[-1]
+
+
 def writer(settings: Settings, service: str) -> log.Writer:
     """A new chain for this process. Raises AppendFailed or SecretMissing."""
     return log.Writer.open(
         store(settings),
         KeyFolder(settings.place.keys),
         origin=origin(settings),
-        key_id=settings.audit.key_id,
+        key_id=ring(settings).active,
         service=service,
         code_rev=code_version(),
         config_hash=settings.config_hash,
@@ -48,7 +59,7 @@ def record_once(settings: Settings, service: str, entries: Sequence[Entry]) -> R
         store(settings),
         KeyFolder(settings.place.keys),
         origin=origin(settings),
-        key_id=settings.audit.key_id,
+        key_id=ring(settings).active,
         service=service,
         entries=entries,
     )

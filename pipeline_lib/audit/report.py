@@ -43,6 +43,7 @@ SEVERITY: dict[str, Severity] = {
     "BAD_SEGMENT": "major",
     "DUPLICATE": "major",
     "CLOCK_SUSPECT": "minor",
+    "MAC_UNTRUSTED": "minor",
     "REQUESTS_MISSING": "major",
     "ROWSET_INCOMPLETE": "major",
     "LOG_SILENT": "major",

@@ -11,12 +11,13 @@ from collections import Counter
 from collections.abc import Sequence
 
 from pipeline_lib.audit import anchors, catalogue, evidence, record, segment, storecheck
+from pipeline_lib.audit.keyring import Ring
 from pipeline_lib.audit.plan import PLAN, Facts, not_judged
 from pipeline_lib.audit.report import Check, Report, unread, verification_page
 from pipeline_lib.audit.segment import Entry
 from pipeline_lib.business_time import utc_now
 from pipeline_lib.canonical import decimal_text
-from pipeline_lib.errors import NotVerified, StoreError, Tampered
+from pipeline_lib.errors import AuditError, NotVerified, ObjectMissing, SecretMissing, StoreError, Tampered
 from pipeline_lib.keys import KeyFolder
 from pipeline_lib.objects import open_objects
 from pipeline_lib.records import Receipt
@@ -85,6 +86,7 @@ def _gather(settings: Settings, receipts: Sequence[Receipt], now: str) -> Facts:
     copies = anchors.copies(witness, past)
     promised = [segment.Chain(r.origin, r.writer_id, r.epoch).key_of(r.first_seq) for r in receipts]
     known = dict.fromkeys(promised, "") | {key: item.sha256 for key, (item, _, _) in covered.items()}
+    ring, ring_problem = _ring(settings)
     return Facts(
         past=past,
         covered=covered,
@@ -95,7 +97,19 @@ def _gather(settings: Settings, receipts: Sequence[Receipt], now: str) -> Facts:
         now=now,
         max_intent_minutes=settings.audit.max_intent_minutes,
         anchor_skew_s=settings.audit.anchor_skew_s,
+        ring=ring,
+        ring_problem=ring_problem,
     )
+
+
+def _ring(settings: Settings) -> tuple[Ring | None, str | None]:
+    """The registry of keys, or why there is none; a key that is missing is said for each chain (V06)."""
+    try:
+        return record.ring(settings), None
+    except SecretMissing:
+        return None, None
+    except (AuditError, ObjectMissing) as error:
+        return None, str(error.args[0])
 
 
 def _report(settings: Settings, facts: Facts, checks: Sequence[Check]) -> Report:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from pipeline_lib.audit import session
 from pipeline_lib.canonical import canonical_bytes, digest
 from pipeline_lib.errors import GateCannotJudge, ObjectExists, ObjectMissing, PromotionUnrecorded
 from pipeline_lib.keys import KeyFolder
@@ -95,7 +96,7 @@ def _proposed(settings: Settings, objects: Objects, decision: Decision) -> Decis
 
 def _sealed(settings: Settings, body: dict[str, Any], key_id: str | None = None) -> bytes:
     """A wording with its MAC: it becomes the verdict after a crash, so it is ours or it is nothing."""
-    key_id = key_id or settings.audit.key_id
+    key_id = key_id or session.active_key(settings)
     root = KeyFolder(settings.place.keys).audit_root(key_id)
     mac = hmac.digest(root, b"proposal/v1\n" + canonical_bytes(body), "sha256").hex()
     return canonical_bytes({"decision": body, "key_id": key_id, "mac": mac})

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
+from pipeline_lib.audit import session
 from pipeline_lib.errors import ObjectMissing, SettingsError
 from pipeline_lib.items import FEATURES, meta, open_items
 from pipeline_lib.items.place import WAIT_S
@@ -42,7 +43,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "SERVE_AUDIT": settings.place.audit,
         "SERVE_KEYS": str(settings.place.keys),
         "SERVE_ORIGIN": f"{settings.audit.origin}/{settings.place.env}",
-        "SERVE_KEY_ID": settings.audit.key_id,
+        "SERVE_KEY_ID": session.active_key(settings),
         "SERVE_ENV": settings.place.env,
         **({"SERVE_AUDIT_SECONDARY": second} if (second := settings.place.audit_secondary) else {}),
     }

@@ -172,7 +172,7 @@ class ReasonBook:
         """The feature that raised the item's score most among those that may be named of this customer."""
         task = attribution.task
         for name, value in attribution.contributions[: int(self.policy["top_features"])]:
-            if value * sign > 0 and self._may_name(name, known) and self._phrase(name, task, direction):
+            if value * sign > 0 and self._may_name(name, known) and self.phrase(name, task, direction):
                 return name
         return None
 
@@ -188,9 +188,10 @@ class ReasonBook:
         assert of.feature is not None
         name = original(of.feature)
         stated = None if of.task in self._coarse else next((fact for fact, needs in facts if name in needs), None)
-        return stated or self._phrase(of.feature, of.task, of.direction) or {}
+        return stated or self.phrase(of.feature, of.task, of.direction) or {}
 
-    def _phrase(self, feature: str, task: str, direction: str) -> Mapping[str, str] | None:
+    def phrase(self, feature: str, task: str, direction: str) -> Mapping[str, str] | None:
+        """Words for a feature that moved a task's score ``up`` or ``down``; None: there are none."""
         name = original(feature)
         group = self.groups.get(name, "")
         steps = (group,) if task in self._coarse and group in self.policy["phrases"] else (name, group)

@@ -7,12 +7,34 @@ from pydantic import Field
 from pipeline_lib.settings.base import Section
 
 
+class Similar(Section):
+    """Similar-case search over explanation vectors."""
+
+    window_days: int = Field(ge=1)
+    """How far back similar answers are looked for [days]. Source: audit.md 9.2."""
+    k: int = Field(ge=1, le=1000)
+    """How many are shown."""
+    index_rows: int = Field(ge=10_000)
+    """A quarter's table gets an index at so many vectors; below, all are compared."""
+    nprobes: int = Field(ge=1)
+    """Partitions of the index that are looked into. Source: recall at 10 of
+    benchmarks/audit_similar.py."""
+    refine: int = Field(ge=1)
+    """So many times k candidates are compared by their true vectors. Source: as nprobes."""
+    min_answers: int = Field(ge=2)
+    """Agreement and drift of explanations are unknown below so many answers."""
+
+
 class Audit(Section):
     origin: str = Field(pattern=r"^[a-z0-9][a-z0-9./-]*[a-z0-9]$")
     """Identity of the bank's record; the place's ``env`` is appended, so that each environment has its own and no
     entry can be carried from one to another. Never reused. Source: audit.md 4.2."""
     key_id: str = Field(pattern=r"^k-[0-9]{6}-[0-9]{2}$")
-    """Root MAC key in force for new chains: ``k-YYYYMM-NN``. Source: audit.md 4.8."""
+    """Root MAC key that the record began with: ``k-YYYYMM-NN``. Never edited; `pipeline keys rotate` records what
+    follows it, and new chains use the newest. Source: audit.md 4.8."""
+    key_grace_hours: int = Field(ge=1)
+    """A process that runs while its key is replaced may go on under the old one for so long [h]. Source: audit.md
+    4.8."""
     max_intent_minutes: int = Field(ge=1)
     """An intent without its outcome is an alarm after so long [minutes]. Source: audit.md 7.2, V20."""
     anchor_skew_s: int = Field(ge=0)
@@ -27,3 +49,4 @@ class Audit(Section):
     """A query table is compacted when it has so many fragments. Source: anchors.md C, cost per fragment."""
     max_load_lag_minutes: int = Field(ge=0)
     """A checkpoint older than this must be in the query store [minutes]. Source: audit.md 1, G1."""
+    similar: Similar

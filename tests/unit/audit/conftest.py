@@ -25,6 +25,11 @@ def shipped() -> Settings:
 
 @pytest.fixture
 def config(tmp_path: Path, shipped: Settings) -> Settings:
+    return scratch(shipped, tmp_path)
+
+
+def scratch(shipped: Settings, tmp_path: Path) -> Settings:
+    """An empty record with keys in a folder."""
     place = Place(
         root=f"file://{tmp_path}/store",
         audit=f"file://{tmp_path}/audit",

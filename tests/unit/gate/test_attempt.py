@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_lib import cli, cli_promote, settings
+from pipeline_lib import cli, cli_person, settings
 from pipeline_lib.errors import GateCannotJudge, RequestRefused
 from pipeline_lib.gate import signoff
 from pipeline_lib.gate.hooks import Opinion
@@ -142,7 +142,7 @@ def typed(world: World, monkeypatch: pytest.MonkeyPatch, *options: str, by: str 
     """``pipeline stage gate`` by somebody at a shell; the facts of the stage."""
     monkeypatch.setattr(probe, "answers", complete_and_loadable)  # the packages of this world hold no real models
     monkeypatch.setattr(settings, "load", lambda: world.settings)
-    monkeypatch.setattr(cli_promote, "person", lambda: by)
+    monkeypatch.setattr(cli_person, "person", lambda: by)
     assert cli.main(["stage", "gate", "--date", world.monday.isoformat(), *options]) == 0
     return dict(world.ctx.read("gate").facts)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pipeline_lib import cli, cli_promote, settings
+from pipeline_lib import cli, cli_person, cli_promote, settings
 from pipeline_lib.errors import ActivationFailed, AppendFailed, LockBusy, RequestRefused, StoreError
 from pipeline_lib.gate import confirm, force, pending
 from pipeline_lib.publish.targets.local_target import LocalTarget
@@ -27,7 +27,7 @@ def typed(world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     """Type a command as user ``on.call``; what it exits with and the JSON it prints."""
     monkeypatch.setattr(probe, "answers", complete_and_loadable)  # the packages of this world hold no real models
     monkeypatch.setattr(settings, "load", lambda: world.settings)
-    monkeypatch.setattr(cli_promote, "person", lambda: ME)
+    monkeypatch.setattr(cli_person, "person", lambda: ME)
 
     def call(*words: str) -> tuple[int, dict[str, Any]]:
         code = cli.main(["promote", *words, "--json"])
@@ -133,7 +133,7 @@ def test_a_second_person_confirms_and_the_first_may_not(
     world.served_since(first, 30)
     forced = typed("force", *asks(first))[1]["decision"]
     assert typed("confirm")[0] == 2
-    monkeypatch.setattr(cli_promote, "person", lambda: "second.person")
+    monkeypatch.setattr(cli_person, "person", lambda: "second.person")
     assert [one["decision_id"] for one in typed("status")[1]["confirmations"]] == [forced]
     assert typed("confirm", "--statement", "Saw the reading")[1]["by"] == "second.person"
     assert confirm.waiting(world.settings) == []
@@ -153,7 +153,7 @@ def test_the_status_says_what_one_person_may_bring_back(world: World, typed: Cal
 
 
 def as_user(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setattr(cli_promote, "person", lambda: name)
+    monkeypatch.setattr(cli_person, "person", lambda: name)
 
 
 def test_a_version_that_takes_two_waits_for_the_one_who_was_named_under_their_own_login(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline_lib import cli, cli_promote, settings
+from pipeline_lib import cli, cli_person, settings
 from pipeline_lib.registry import pointer
 from pipeline_lib.serve import probe
 from tests.unit.gate.promotion_world import World
@@ -19,8 +19,7 @@ REASON = "the pointer object was lost, see INC-1"
 @pytest.fixture
 def typed(world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
     monkeypatch.setattr(settings, "load", lambda: world.settings)
-    monkeypatch.setattr(cli_promote, "person", lambda: "on.call")
-    monkeypatch.setattr("pipeline_lib.cli_registry.person", lambda: "on.call")
+    monkeypatch.setattr(cli_person, "person", lambda: "on.call")
     monkeypatch.setattr(probe, "answers", lambda _: None)
 
     def run(*arguments: str) -> tuple[int, dict[str, Any]]:
