@@ -133,15 +133,15 @@ def _agreed(settings: Settings, asked: argparse.Namespace, decision_id: str) -> 
 
     start, second = time.monotonic(), cli_person.person()
     if asked.object:
-        one = pending.decline(settings, decision_id, cli_person.person(), asked.statement or "")
+        one = pending.decline(settings, decision_id, second, asked.statement or "")
         return {
             "version": one.request.version,
             "decision": decision_id,
             "outcome": "DECLINED",
-            "by": cli_person.person(),
+            "by": second,
         }
-    decision, _ = pending.agree(settings, decision_id, cli_person.person(), probe.answers)
-    return {**_released(settings, decision.decision_id, start), "by": cli_person.person()}
+    decision, _ = pending.agree(settings, decision_id, second, probe.answers)
+    return {**_released(settings, decision.decision_id, start), "by": second}
 
 
 def status(settings: Settings, _: argparse.Namespace) -> Shown:
