@@ -5,41 +5,58 @@
     python -m pipeline_lib.serve --customer 1234 --tolerance 3    after recording a suitability interview
     python -m pipeline_lib.serve --health
 
-Rows of a bank of the past are asked in their own time: ``context.as_of`` is the date of the rows unless given.
+A sample request is asked in the time of the bank's rows; a file is sent as it is. Exit codes: 0 answered, 1 an
+error answer, 2 not asked.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from pipeline_lib import settings
+from pipeline_lib.errors import PipelineError
 from pipeline_lib.serve import local
+from pipeline_lib.serve.handler import respond
 from pipeline_lib.settings import Place
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print one response; returns 0 for an answer and 1 for an error."""
-    asked = _parser().parse_args(arguments)
-    place = Place.from_environment(dataset=asked.dataset)
-    bank = settings.load(place.dataset, place)
-    service = local.open_local(bank)
-    if asked.health:
-        response = service.health()
-    else:
-        today = local.refreshed_on(bank)
-        if asked.tolerance is not None:
-            local.assess(bank, asked.customer, asked.tolerance, today)
-        body = (
-            json.loads(Path(asked.request).read_text())
-            if asked.request
-            else local.sample_request(asked.customer, today)
-        )
-        response = local.ask(service, body)
+    """Print one response."""
+    parser = _parser()
+    asked = parser.parse_args(arguments)
+    if sum(map(bool, (asked.request, asked.customer, asked.health))) != 1:
+        parser.error("name one: a request file, --customer or --health")
+    if asked.tolerance is not None and not asked.customer:
+        parser.error("--tolerance needs --customer")
+    try:
+        response = _response(asked)
+    except (PipelineError, OSError) as error:
+        sys.stderr.write(f"{type(error).__name__}: {error}\n")
+        return 2
     sys.stdout.write(json.dumps(response, ensure_ascii=False, indent=1) + "\n")
     return int("error" in response)
+
+
+def _response(asked: argparse.Namespace) -> dict[str, Any]:
+    place = Place.from_environment(dataset=asked.dataset)
+    bank = settings.load(place.dataset, place)
+    sent = Path(asked.request).read_bytes() if asked.request else b""
+    service = local.open_local(bank)
+    if asked.health:
+        return service.health()
+    if asked.request:
+        event = {**local.event({}), "body": base64.b64encode(sent).decode(), "isBase64Encoded": True}
+        answered: dict[str, Any] = json.loads(respond(event, lambda: service)["body"])
+        return answered
+    today = local.refreshed_on(bank)
+    if asked.tolerance is not None:
+        local.assess(bank, asked.customer, asked.tolerance, today)
+    return local.ask(service, local.sample_request(asked.customer, today))
 
 
 def _parser() -> argparse.ArgumentParser:
