@@ -30,7 +30,7 @@ TOP_FILE = re.compile(
     r"(?<![\w./<>*-])([A-Z]+\.md|[a-z-]+\.(?:toml|yml)|constraints\.txt|Makefile|Dockerfile(?:\.gpu)?)(?![\w/])"
 )
 MAKE = re.compile(r"(?<![\w./-])make ([a-z][a-z-]*)((?: +[A-Z]+=(?:\"[^\"]*\"|\S+))*)")
-PIPELINE = re.compile(r"(?<![\w-])(?:\.venv/bin/)?pipeline ((?:-v |--verbose )?)([a-z]+)([^\n|`#]*)")
+PIPELINE = re.compile(r"(?<![\w-])(?:\.venv/bin/)?pipeline ((?:-v |--verbose )?)([a-z][a-z-]*)([^\n|`#]*)")
 LOCAL = re.compile(r"scripts/local_airflow\.py((?: --(?:dataset|source|port) \S+)*) ([a-z]+)([^\n|`#]*)")
 SERVE = re.compile(r"python -m pipeline_lib\.serve([^\n|`#]*)")
 DAG = re.compile(r"(?:dags (?:trigger|test|unpause|pause|list-runs|state)|--dag-id|/dags/)(?: *)([a-z][a-z_]+)")
