@@ -16,6 +16,7 @@ import json
 import logging
 import os
 import re
+import socket
 import subprocess
 import sys
 import tempfile
@@ -34,7 +35,6 @@ from tests.crash.record import bucket, faults, kills, page
 from tests.crash.record.scene import Result, shipped
 from tests.crash.record.table import table
 
-PORT = 5994
 Case = Callable[[Path], Result | None]
 
 
@@ -73,13 +73,14 @@ def done(name: str, case: Case) -> Result:
 
 
 @contextmanager
-def moto_server(wanted: bool) -> Iterator[str]:
-    url = f"http://127.0.0.1:{PORT}"
+def moto_server(url: str, wanted: bool) -> Iterator[None]:
     if not wanted:
-        yield url
+        yield
         return
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    server = subprocess.Popen([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(PORT)], **quiet)
+    server = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", url.rpartition(":")[2]], **quiet
+    )
     try:
         for _ in range(100):
             try:
@@ -87,10 +88,16 @@ def moto_server(wanted: bool) -> Iterator[str]:
                 break
             except URLError:
                 time.sleep(0.2)
-        yield url
+        yield
     finally:
         server.terminate()
         server.wait(timeout=10)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def main() -> int:
@@ -104,8 +111,8 @@ def main() -> int:
     asked = parser.parse_args()
     logging.disable(logging.CRITICAL)
     code_version(), shipped()  # read once, not in every child
-    chosen = cases(asked, f"http://127.0.0.1:{PORT}")
-    with moto_server(any(name.startswith("bucket") for name in chosen)):
+    chosen = cases(asked, url := f"http://127.0.0.1:{_free_port()}")
+    with moto_server(url, any(name.startswith("bucket") for name in chosen)):
         results = [done(name, case) for name, case in chosen.items()]
     if asked.page:
         page.write(results)
