@@ -105,6 +105,18 @@ def test_one_command_answers_fifteen_months_later(
         assert unsaid not in page
 
 
+def test_an_answer_of_this_hour_is_covered_before_it_is_asked_about(
+    told: Bank, when: When, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told.decide(when("2027-07-21 09:00"), "100001", V201)
+    told.at(when("2027-07-21 10:00"))
+    asks = [word.replace("2026-04-15", "2027-07-21") for word in asked(tmp_path / "out")]
+    assert cli.main([*asks, "--as-of-checkpoint", "8"]) == 0
+    assert "0 answers" in capsys.readouterr().out
+    assert cli.main(asks) == 0
+    assert "1 answers" in capsys.readouterr().out
+
+
 def test_a_stranger_can_check_the_rows_with_python_alone(told: Bank, tmp_path: Path) -> None:
     cli.main(asked(tmp_path / "out"))
     proof = tmp_path / "out" / "proof"
