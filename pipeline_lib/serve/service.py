@@ -21,7 +21,7 @@ from pipeline_lib.canonical import digest
 from pipeline_lib.errors import PipelineError
 from pipeline_lib.keys import subject_ref
 from pipeline_lib.records import Receipt
-from pipeline_lib.serve import answer, keeping, record
+from pipeline_lib.serve import answer, keeping, record, scopes
 from pipeline_lib.serve.deadline import Deadline
 from pipeline_lib.serve.decide import Decided, Known, decide
 from pipeline_lib.serve.keep import Keep
@@ -85,7 +85,7 @@ class Service:
         """
         started, due = time.perf_counter(), due or Deadline()
         known = self._read_opt_out(subject)
-        stored = self._stored(request, body, known)
+        stored = self._stored(request, subject, body, known)
         if stored is not None:
             return stored
         known = self._read_rest(subject, request, known, due)
@@ -205,8 +205,10 @@ class Service:
     def _hour(self) -> int:
         return self.now().astimezone(SEOUL).hour
 
-    def _stored(self, request: Request, body: Mapping[str, Any] | None, known: Known) -> dict[str, Any] | None:
-        """The answer stored under the same key; an opt-out since then makes it void."""
+    def _stored(
+        self, request: Request, subject: str, body: Mapping[str, Any] | None, known: Known
+    ) -> dict[str, Any] | None:
+        """The answer stored under the same key; an opt-out or a kill switch since then makes it void."""
         if request.idempotency_key is None:
             return None
         hours = int(self.policy.serving["idempotency_hours"])
@@ -215,13 +217,26 @@ class Service:
             if found is None:
                 return None
             stored: dict[str, Any] = json.loads(found[1])
-            void = known.opted_out and stored["status"] != "opted_out_rules"
+            void = known.opted_out and stored["status"] != "opted_out_rules" or self._stopped(stored, subject)
         except BROKEN as error:
             log.error("idempotency store unreadable, answering anew: %s", _said(error))
             return None
         if found[0] != _request_digest(body):
             raise Refused(409, "IDEMPOTENCY_CONFLICT", "idempotency_key: used before with another body")
         return None if void else stored
+
+    def _stopped(self, stored: Mapping[str, Any], subject: str) -> bool:
+        """Whether a switch stops now what was answered then; what cannot be read stops everything."""
+        by_models = {task for task, said in stored["tasks"].items() if said["layer"] < 3}
+        try:
+            on = self.tables.switches()
+            customer = self.tables.customer(subject) if any(one.scope == "cluster" for one in on) else None
+        except BROKEN as error:
+            log.error("kill switches cannot be applied to a stored answer: %s", _said(error))
+            on, customer = (UNREADABLE_SWITCH,), None
+        tasks = {one.target for one in on if one.scope == "task"}
+        nothing = scopes.wide([one for one in on if one.fallback == "disable"], customer)
+        return bool(by_models & tasks or (by_models and scopes.wide(on, customer)) or nothing)
 
     def _store(
         self, request: Request, body: Mapping[str, Any] | None, known: Known, response: Mapping[str, Any]

@@ -225,6 +225,31 @@ def test_a_stored_answer_expires_and_is_void_after_an_opt_out(release: Any, requ
 
 
 @pytest.mark.parametrize(
+    ("scope", "target", "fallback", "void"),
+    [
+        ("global", "*", "rule_based", True),
+        ("cluster", "3", "rule_based", True),
+        ("task", "churn_signal", "rule_based", True),
+        ("task", "no_such_task", "rule_based", False),
+        ("global", "*", "disable", True),
+    ],
+)
+def test_a_stored_answer_of_a_model_is_void_once_a_switch_stops_it(
+    release: Any, request_body: Body, scope: str, target: str, fallback: str, void: bool
+) -> None:
+    service = release.service()
+    service.tables.switch_cache_ms = 0
+    first = ask(service, request_body(idempotency_key="k1"))[1]
+    change(release, "INSERT INTO kill_switch VALUES ('s', ?, ?, ?, 1, 1)", scope, target, fallback)
+    second = ask(service, request_body(idempotency_key="k1"))[1]
+    assert (second["request_id"] != first["request_id"]) == void
+    if void and fallback == "rule_based":
+        assert ask(service, request_body(idempotency_key="k1"))[1] == second
+        assert second["tasks"]["churn_signal"]["layer"] == 3
+    assert (second["status"] == "static_content") == (fallback == "disable")
+
+
+@pytest.mark.parametrize(
     ("contact", "hour", "status"),
     [
         (None, 3, "no_contact"),
