@@ -48,15 +48,19 @@ def body(
     }
 
 
-def static(policy: Policy, request_id: str, now: datetime) -> dict[str, Any]:
-    """Non-personal content: what is shown when a personal answer cannot be recorded."""
+def static(policy: Policy, request_id: str, now: datetime, outbound: bool = False) -> dict[str, Any]:
+    """Non-personal content: what is shown when a personal answer cannot be recorded.
+
+    Args:
+        outbound: nobody is there to be shown it, and nobody is written to with what was not recorded: no items.
+    """
     return {
         "request_id": request_id,
         "prediction_id": None,
         "served_at": now.isoformat(),
         "status": "static_content",
         "model": _model(policy, None),
-        "items": _static_items(policy),
+        "items": [] if outbound else _static_items(policy),
         "tasks": {},
         "flags": {"degraded": True, "cold_start": False, "stale_features": False, "ood": None, "switch": []},
         "review": {"tier": 1, "review_id": None, "required": False},

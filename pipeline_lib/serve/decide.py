@@ -122,6 +122,8 @@ def overrides(policy: Policy, known: Known, today: date, late: Callable[[], bool
 
 def _whole_answer(policy: Policy, request: Request, known: Known, hour: int) -> str | None:
     """A status that leaves no items: contact not allowed, or nothing personal wanted or possible."""
+    if request.outbound and not _may_contact(policy, known.contact, hour):
+        return "no_contact"
     if policy.models.rule_book.broken:
         return "static_content"
     if known.opted_out:
@@ -132,7 +134,7 @@ def _whole_answer(policy: Policy, request: Request, known: Known, hour: int) -> 
             return "static_content"
     if scopes.wide([switch for switch in known.switches if switch.fallback == "disable"], known.customer):
         return "static_content"
-    return "no_contact" if request.outbound and not _may_contact(policy, known.contact, hour) else None
+    return None
 
 
 def _may_contact(policy: Policy, contact: Contact | None, hour: int) -> bool:

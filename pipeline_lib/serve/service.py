@@ -92,7 +92,7 @@ class Service:
         prediction_id = self.new_id()
         decided = self._decided(request, subject, known, prediction_id, due)
         if decided is None:
-            return self._static(request_id, "NO_SAFE_ANSWER", "neither models nor rules have an answer")
+            return self._static(request, request_id, "NO_SAFE_ANSWER", "neither models nor rules have an answer")
         if not due.leaves(int(self.policy.serving["append_timeout_ms"]) / 1000):
             raise Refused(504, "DEADLINE", "no time is left to record an answer", retryable=True)
         response = self._recorded(request, subject, request_id, prediction_id, known, decided, started)
@@ -186,15 +186,15 @@ class Service:
             receipt = self.append(record.entries(at, request, decided.outcome, known.customer, elapsed_us))
         except BROKEN as error:
             log.error("nothing recorded, so nothing personal is answered: %s", _said(error))
-            return self._static(request_id, "AUDIT_UNAVAILABLE", "the answer cannot be recorded")
+            return self._static(request, request_id, "AUDIT_UNAVAILABLE", "the answer cannot be recorded")
         return answer.body(self.policy, request, at, decided, known.customer, receipt, self.now(), started)
 
-    def _static(self, request_id: str, code: str, why: str) -> dict[str, Any]:
+    def _static(self, request: Request, request_id: str, code: str, why: str) -> dict[str, Any]:
         """Non-personal content, or 503 with the code where it may not be shown or cannot be made."""
         if not self.policy.serving["static_content"]:
             raise Refused(503, code, why, retryable=True)
         try:
-            return answer.static(self.policy, request_id, self.now())
+            return answer.static(self.policy, request_id, self.now(), request.outbound)
         except BROKEN as error:
             log.critical("no static content: %s", type(error).__name__)
             raise Refused(503, "NO_SAFE_ANSWER", f"{why}, and there is no static content", retryable=True) from error

@@ -228,10 +228,13 @@ def _not_answering(answer: Mapping[str, Any], version: str) -> str | None:
         return f"the function failed ({failed})"
     try:
         response = json.loads(answer["Payload"])
-        status, found = response["statusCode"], json.loads(response["body"]).get("version")
+        said = json.loads(response["body"])
+        status, found, errors = response["statusCode"], said.get("version"), said.get("load_errors")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         return f"no answer of the handler's ({type(error).__name__})"
-    return None if (status, found) == (200, version) else f"{status} from {found}"
+    if (status, found) != (200, version):
+        return f"{status} from {found}"
+    return None if said.get("status") == "ok" and not errors else f"{said.get('status')} with {errors}"
 
 
 def _manifest_of(configuration: Mapping[str, Any]) -> str | None:

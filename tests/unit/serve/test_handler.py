@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from pipeline_lib.errors import AppendFailed
 from pipeline_lib.serve.request import MAX_BODY
 
 from .asking import SQL_OPT_OUT, ask, assessed, change
@@ -247,6 +248,29 @@ def test_a_stored_answer_of_a_model_is_void_once_a_switch_stops_it(
         assert ask(service, request_body(idempotency_key="k1"))[1] == second
         assert second["tasks"]["churn_signal"]["layer"] == 3
     assert (second["status"] == "static_content") == (fallback == "disable")
+
+
+OUTBOUND = {"channel": "app_push", "access_reason": "self_service", "operator_id": None, "terminal_id": None}
+
+
+def test_nobody_is_written_to_with_what_was_not_recorded(release: Any, request_body: Body) -> None:
+    service = release.service()
+
+    def refuse(_: Any) -> Any:
+        raise AppendFailed("the record is down")
+
+    service.append = refuse
+    answers = [ask(service, request_body(**channel))[1] for channel in ({}, OUTBOUND)]
+    assert [one["status"] for one in answers if one["receipt"] is None] == ["static_content"] * 2
+    assert [bool(one["items"]) for one in answers] == [True, False]
+
+
+def test_whoever_may_not_be_contacted_is_not_although_nothing_personal_is_wanted(
+    release: Any, request_body: Body
+) -> None:
+    service = release.service()
+    change(release, "INSERT INTO kill_switch VALUES ('s', 'global', '*', 'disable', 1, 1)")
+    assert ask(service, request_body(**OUTBOUND))[1]["status"] == "no_contact"
 
 
 @pytest.mark.parametrize(
