@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pipeline_lib.audit import keyring, log
 from pipeline_lib.audit.segment import Entry
 from pipeline_lib.audit.sinks import Both
+from pipeline_lib.errors import AppendFailed, StoreError
 from pipeline_lib.keys import KeyFolder
 from pipeline_lib.objects import Objects, open_objects
 from pipeline_lib.records import Receipt
@@ -40,13 +41,25 @@ def ring(settings: Settings) -> keyring.Ring:
     return rings(settings)[-1]
 
 
+def active_key(settings: Settings) -> str:
+    """Id of the root MAC key for what is written now.
+
+    Raises:
+        AppendFailed: the store does not say; AuditError, SecretMissing: as ``rings``.
+    """
+    try:
+        return ring(settings).active
+    except (StoreError, OSError) as error:
+        raise AppendFailed(f"the registry of keys cannot be read: {error}") from error
+
+
 def writer(settings: Settings, service: str) -> log.Writer:
     """A new chain for this process. Raises AppendFailed or SecretMissing."""
     return log.Writer.open(
         store(settings),
         KeyFolder(settings.place.keys),
         origin=origin(settings),
-        key_id=ring(settings).active,
+        key_id=active_key(settings),
         service=service,
         code_rev=code_version(),
         config_hash=settings.config_hash,
@@ -59,7 +72,7 @@ def record_once(settings: Settings, service: str, entries: Sequence[Entry]) -> R
         store(settings),
         KeyFolder(settings.place.keys),
         origin=origin(settings),
-        key_id=ring(settings).active,
+        key_id=active_key(settings),
         service=service,
         entries=entries,
     )

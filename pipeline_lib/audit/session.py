@@ -15,7 +15,7 @@ from pipeline_lib.audit import anchors, checkpoint, evidence, load, record, segm
 from pipeline_lib.audit.current import require_current
 from pipeline_lib.audit.line import Line
 from pipeline_lib.audit.log import Writer
-from pipeline_lib.audit.record import origin, ring, store
+from pipeline_lib.audit.record import active_key, origin, store
 from pipeline_lib.audit.report import Report
 from pipeline_lib.audit.segment import Chain, Entry
 from pipeline_lib.errors import ChainBroken, ObjectMissing
@@ -61,11 +61,6 @@ def record_once(settings: Settings, service: str, entries: Sequence[Entry]) -> R
     """Record entries exactly once per idem of the first; see ``log.append_once``. Raises as ``writer``."""
     require_current(settings)
     return record.record_once(settings, service, entries)
-
-
-def active_key(settings: Settings) -> str:
-    """Id of the root MAC key for what is written now. Raises AuditError when the registry does not verify."""
-    return ring(settings).active
 
 
 def confirm(settings: Settings, receipt: Receipt) -> list[StoredRow]:

@@ -12,10 +12,11 @@ from pipeline_lib.audit import offline_verifier as offline
 from pipeline_lib.audit.segment import Entry, micros, timestamp
 from pipeline_lib.business_time import utc_now
 from pipeline_lib.cli_person import person
-from pipeline_lib.errors import AuditError, RequestRefused, SecretMissing, Tampered
+from pipeline_lib.errors import AppendFailed, AuditError, RequestRefused, SecretMissing, StoreError, Tampered
 from pipeline_lib.keys import KeyFolder
-from pipeline_lib.objects import open_objects
+from pipeline_lib.objects import LocalObjects, open_objects
 from pipeline_lib.records import Receipt
+from pipeline_lib.serve.recorder import Recorder
 from pipeline_lib.settings import Settings
 
 from .conftest import operation
@@ -357,3 +358,27 @@ def test_the_command_lists_rotates_and_revokes(
 def public(config: Settings) -> str:
     pem = KeyFolder(config.place.keys).read("sign-checkpoint.pub")
     return signing.raw_public(pem).hex()
+
+
+def test_a_function_opened_before_the_change_goes_on_and_the_next_one_uses_the_new_key(
+    config: Settings, keys: KeyFolder
+) -> None:
+    def place() -> dict[str, str]:
+        return {"ORIGIN": session.origin(config), "KEY_ID": session.active_key(config)}
+
+    running = Recorder(session.store(config), place(), keys)
+    receipts = [running([operation("before")])]
+    rotate(config, SECOND)
+    receipts += [running([operation("after")]), Recorder(session.store(config), place(), keys)([operation("released")])]
+    assert [session.confirm(config, r)[0].header["key_id"] for r in receipts] == [FIRST, FIRST, SECOND]
+    session.commit(config)
+    assert verify.verify(config, receipts).verdict == "INTACT"
+
+
+def test_a_store_that_does_not_answer_is_a_failed_append(config: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def down(*_: object) -> None:
+        raise StoreError("away")
+
+    monkeypatch.setattr(LocalObjects, "get_tagged", down)
+    with pytest.raises(AppendFailed, match="registry of keys"):
+        session.record_once(config, "test", [operation("i-1")])
