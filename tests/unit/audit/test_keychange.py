@@ -381,4 +381,4 @@ def test_a_store_that_does_not_answer_is_a_failed_append(config: Settings, monke
 
     monkeypatch.setattr(LocalObjects, "get_tagged", down)
     with pytest.raises(AppendFailed, match="registry of keys"):
-        session.record_once(config, "test", [operation("i-1")])
+        record.record_once(config, "test", [operation("i-1")])
