@@ -223,6 +223,7 @@ class S3Objects(Objects):
         from boto3.exceptions import Boto3Error
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.handlers import add_expect_header
 
         once = {"connect_timeout": timeout_s, "read_timeout": timeout_s, "retries": {"total_max_attempts": 1}}
         self._refused, self._failed = ClientError, (BotoCoreError, Boto3Error)
@@ -230,6 +231,8 @@ class S3Objects(Objects):
         self.url = f"s3://{bucket}/{prefix}".rstrip("/")
         try:
             self._client = boto3.client("s3", config=Config(**once) if timeout_s else None)
+            if timeout_s:  # a store that never says "go on" costs a second of its own, whatever the timeouts are
+                self._client.meta.events.unregister("before-call.s3", add_expect_header)
         except (BotoCoreError, ValueError) as error:  # a ValueError is an endpoint that is no address
             raise StoreError(f"{self.url}: {error}") from error
 

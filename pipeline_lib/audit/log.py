@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
+from math import inf
 from typing import Any
 
 from pipeline_lib.audit import catalogue, segment
@@ -70,11 +71,13 @@ class Writer:
         config_hash: str | None = None,
         clock_offset_ms: int | None = None,
         now_us: Callable[[], int] = _system_us,
+        until: float = inf,
     ) -> Writer:
         """A new chain under a new random instance token; its first entry, ``writer_open``, is durable on return.
 
         Args:
             clock_offset_ms: measured offset of the host's clock to its time source; unknown marks it suspect.
+            until: as of ``append``, for the first entry.
 
         Raises:
             AppendFailed: the store did not take the first entry, or the service's name is not a name.
@@ -85,11 +88,14 @@ class Writer:
         head = identity.start(keys.audit_root(key_id))
         writer = cls(store, identity, head, key_id, "ok" if known else "suspect", now_us)
         details = {"clock_offset_ms": clock_offset_ms}
-        writer.append([_lifecycle("writer_open", identity, details, code_rev, config_hash)])
+        writer.append([_lifecycle("writer_open", identity, details, code_rev, config_hash)], until)
         return writer
 
-    def append(self, entries: Sequence[Entry]) -> Receipt:
+    def append(self, entries: Sequence[Entry], until: float = inf) -> Receipt:
         """Record all entries in one durable object, or none.
+
+        Args:
+            until: by ``time.monotonic``, after which nothing is tried again, nor begun [s].
 
         Raises:
             AppendFailed: an entry is not admissible (the chain goes on), or the object is not known to be durable
@@ -98,10 +104,12 @@ class Writer:
         with self._lock:
             if self._stopped:
                 raise AppendFailed(f"{self._chain.writer_id} was stopped: {self._stopped}")
+            if time.monotonic() >= until:
+                raise AppendFailed(f"{self._chain.writer_id}: no time is left")
             first = self._head.seq + 1
             data, head = _built(self._chain, self._head, entries, self._key_id, self._now_us(), self._clock)
             try:
-                _create(self._store, self._chain.key_of(first), data)
+                _create(self._store, self._chain.key_of(first), data, until)
             except ObjectExists as error:
                 self._stopped = f"EPOCH_CONFLICT: {error}"
                 raise PlaceTaken(self._stopped) from error
@@ -172,7 +180,7 @@ def _built(
         raise AppendFailed(f"not admissible: {error}") from error
 
 
-def _create(store: Objects, key: str, data: bytes) -> None:
+def _create(store: Objects, key: str, data: bytes, until: float = inf) -> None:
     """Durable, or AppendFailed; ObjectExists when other bytes are there. A lost answer is asked for once more."""
     for attempt in range(1, _ATTEMPTS + 1):
         try:
@@ -181,7 +189,7 @@ def _create(store: Objects, key: str, data: bytes) -> None:
             raise
         except (StoreError, OSError) as error:
             log.warning("append of %s failed, attempt %d of %d: %s", key, attempt, _ATTEMPTS, error)
-            if attempt == _ATTEMPTS:
+            if attempt == _ATTEMPTS or time.monotonic() >= until:
                 raise AppendFailed(f"{key} is not known to be durable: {error}") from error
 
 

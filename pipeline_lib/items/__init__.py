@@ -67,7 +67,7 @@ class Items(Protocol):
             expires_at: when the store may forget it [s since 1970], sooner or later; a reader looks at ages itself.
         """
 
-    def swap(self, table: str, item: Mapping[str, Any], field: str, was: Any) -> bool:
+    def swap(self, table: str, item: Mapping[str, Any], field: str, was: Any, expires_at: float | None = None) -> bool:
         """Write an item whole if that field of the one of its key is ``was`` (None: there is none); whether it did."""
 
 
@@ -135,12 +135,14 @@ class SqliteItems:
                 database.execute(f"DELETE FROM {table} WHERE expires_at <= ?", (item["stored_at"],))
             database.execute(f"INSERT OR REPLACE INTO {table} ({names}) VALUES ({marks})", tuple(item.values()))
 
-    def swap(self, table: str, item: Mapping[str, Any], field: str, was: Any) -> bool:
+    def swap(self, table: str, item: Mapping[str, Any], field: str, was: Any, expires_at: float | None = None) -> bool:
         there = f"SELECT 1 FROM {table} WHERE {KEYS[table]} = ?"
         asked, given = (f"NOT EXISTS ({there})", ()) if was is None else (f"EXISTS ({there} AND {field} = ?)", (was,))
         names, marks = ", ".join(item), ", ".join("?" * len(item))
         sql = f"INSERT OR REPLACE INTO {table} ({names}) SELECT {marks} WHERE {asked}"
         with self._opened(table, "rw") as database, database:
+            if expires_at is not None:  # those go that were written as long ago as this one is to stay
+                database.execute(f"DELETE FROM {table} WHERE stored_at <= ?", (2 * item["stored_at"] - expires_at,))
             return database.execute(sql, (*item.values(), item[KEYS[table]], *given)).rowcount == 1
 
     @contextmanager

@@ -76,7 +76,7 @@ class DynamoItems:
                 return False
         return True
 
-    def swap(self, table: str, item: Mapping[str, Any], field: str, was: Any) -> bool:
+    def swap(self, table: str, item: Mapping[str, Any], field: str, was: Any, expires_at: float | None = None) -> bool:
         asked: dict[str, Any] = {
             "ConditionExpression": "attribute_not_exists(#field)",
             "ExpressionAttributeNames": {"#field": KEYS[table] if was is None else field},
@@ -85,7 +85,7 @@ class DynamoItems:
             asked |= {"ConditionExpression": "#field = :was", "ExpressionAttributeValues": {":was": _stored(was)}}
         with self._translated(table):
             try:
-                self._client.put_item(TableName=self._prefix + table, Item=_typed(item, None), **asked)
+                self._client.put_item(TableName=self._prefix + table, Item=_typed(item, expires_at), **asked)
             except self._client.exceptions.ConditionalCheckFailedException:
                 return False
         return True

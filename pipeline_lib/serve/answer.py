@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -21,10 +22,9 @@ STATIC_ITEMS = 5
 
 
 def body(
-    policy: Policy, request: Request, at: Context, decided: Decided, customer: Customer | None, receipt: Receipt,
-    now: datetime, started: float,
-) -> dict[str, Any]:  # fmt: skip
-    """The recorded answer."""
+    policy: Policy, request: Request, at: Context, decided: Decided, customer: Customer | None, now: datetime
+) -> dict[str, Any]:
+    """The answer, to be recorded before it is given."""
     outcome = decided.outcome
     chosen = zip(outcome.items, decided.reasons, strict=True)
     items = [_item(rank, s, reason, outcome.answers, request) for rank, (s, reason) in enumerate(chosen, 1)]
@@ -42,10 +42,18 @@ def body(
         "review": _review(outcome.review, at.prediction_id),
         "filters": {"considered": outcome.considered, "dropped_by_reason": dict(sorted(outcome.dropped.items()))},
         "rights": dict(policy.serving["rights"]),
-        "receipt": {k: v for k, v in receipt.to_dict().items() if k != "origin"},
         **({"attribution": _attribution(decided)} if "attribution" in request.include else {}),
-        "elapsed_ms": round((time.perf_counter() - started) * 1000, 3),
     }
+
+
+def recorded(body: Mapping[str, Any], receipt: Receipt, started: float) -> dict[str, Any]:
+    """The body with its receipt.
+
+    Args:
+        started: by ``time.perf_counter``.
+    """
+    shown = {k: v for k, v in receipt.to_dict().items() if k != "origin"}
+    return {**body, "receipt": shown, "elapsed_ms": round((time.perf_counter() - started) * 1000, 3)}
 
 
 def static(policy: Policy, request_id: str, now: datetime, outbound: bool = False) -> dict[str, Any]:

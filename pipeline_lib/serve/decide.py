@@ -43,6 +43,8 @@ class Known:
     """Rewritten texts about the customer by their exact key, with what wrote them; none unless there is a provider."""
     fairness: tuple[tiers.FairnessFlag, ...] | None = ()
     """None = the monitors' flags could not be read."""
+    about: tuple[str, ...] = ()
+    """Tables about the customer that were read."""
 
     @property
     def opted_out(self) -> bool:
@@ -75,21 +77,25 @@ def decide(
     override = Overrides(force, raw_only=known.opted_out) if force else overrides(policy, known, today, late)
     u = slate.uniform(prediction_id)
     first = _decide(policy, request, subject, known, today, override, u)
-    status = _whole_answer(policy, request, known, hour)
+    status = whole_answer(policy, request, known, hour)
     if status:
         return _withheld(first, status)
-    if first.outcome.review.withholds:
-        two = "two_ood_flags" in first.outcome.review.conditions and override.all_tasks is None
+    review = first.outcome.review
+    if review.withholds:
+        two = "two_ood_flags" in review.conditions and override.all_tasks is None
         again = replace(override, all_tasks="OOD_TWO_FLAGS") if two else override
         shown = _decide(policy, request, subject, known, today, again, u) if two else first
-        blocked = replace(shown, outcome=replace(shown.outcome, review=first.outcome.review))
+        blocked = replace(shown, outcome=replace(shown.outcome, review=review))
         return _withheld(blocked, "human_fallback" if policy.layer4 else "withheld_for_review")
     if policy.layer4 and reviewing.unsure(policy, first.outcome):
         return _withheld(first, "human_fallback")
-    if first.outcome.review.tier == 2 and request.channel != "branch" and override.all_tasks is None:
+    if review.tier == 2 and request.outbound:  # no teller looks at it first
+        return _withheld(first, "withheld_for_review")
+    if review.tier == 2 and request.channel != "branch" and override.all_tasks is None:
         rules = _decide(policy, request, subject, known, today, Overrides("WITHHELD_FOR_REVIEW"), u)
-        kept = replace(rules.outcome, status="withheld_for_review", review=first.outcome.review)
-        return replace(rules, outcome=kept)
+        if rules.outcome.review.withholds:
+            return _withheld(rules, "withheld_for_review")
+        return replace(rules, outcome=replace(rules.outcome, status="withheld_for_review", review=review))
     return first
 
 
@@ -120,7 +126,7 @@ def overrides(policy: Policy, known: Known, today: date, late: Callable[[], bool
     return Overrides(None, tasks, late)
 
 
-def _whole_answer(policy: Policy, request: Request, known: Known, hour: int) -> str | None:
+def whole_answer(policy: Policy, request: Request, known: Known, hour: int) -> str | None:
     """A status that leaves no items: contact not allowed, or nothing personal wanted or possible."""
     if request.outbound and not _may_contact(policy, known.contact, hour):
         return "no_contact"
@@ -166,25 +172,23 @@ def _decide(
         for (item, _), found in zip(chosen.chosen, attributions, strict=True)
     ]
     reasons, by = _reworded(policy, known, subject, chosen.chosen, reasons)
-    findings, passed = _guarded(policy, chosen.chosen, reasons)
-    items = [scored for scored, good in zip(chosen.chosen, passed, strict=True) if good]
-    kept = tuple(reason for reason, good in zip(reasons, passed, strict=True) if good)
-    review = reviewing.review_of(policy, customer, known.fairness, chosen, items, profile, today, all(passed))
+    findings = _findings(policy, chosen.chosen, reasons)
+    verdict = guardrail.verdict(findings)
+    review = reviewing.review_of(policy, customer, known.fairness, chosen, profile, today, verdict == "pass")
     outcome = record.Outcome(
-        status=_status(known, items), answers=answers, items=items, eligible=chosen.eligible,
+        status=_status(known, chosen.chosen), answers=answers, items=chosen.chosen, eligible=chosen.eligible,
         considered=len(policy.items), dropped=dropped, attribution=_main_attribution(attributions, answers),
-        findings=findings, texts=tuple(reason.text for reason in kept),
-        sources=tuple(reason.source for reason in kept), provider_model=by, verdict=guardrail.verdict(findings),
+        findings=findings, texts=tuple(reason.text for reason in reasons),
+        sources=tuple(reason.source for reason in reasons), provider_model=by, verdict=verdict,
         review=review, tolerance=policy.suitability.tolerance(profile, today), opt_out=known.opt_out_state,
         switches=tuple(switch.switch_id for switch in known.switches),
-        delivered=bool(items) and (review.tier == 1 or request.channel == "branch"),
         ood=ood.row(customer.ood if customer else None, far_out),
         propensities=chosen.propensities, below_limits=chosen.below_limits, draw=chosen.draw,
         messages_7d=known.contact.messages_7d if known.contact else None,
     )  # fmt: skip
     stale = policy.suitability.stale(profile, today)
-    methods = tuple(one.method for one, good in zip(attributions, passed, strict=True) if good)
-    return Decided(outcome, kept, methods, _flags(policy, known, override, answers, today), stale)
+    methods = tuple(one.method for one in attributions)
+    return Decided(outcome, tuple(reasons), methods, _flags(policy, known, override, answers, today), stale)
 
 
 def _slate(
@@ -244,15 +248,16 @@ def _reworded(
     return reasons, by
 
 
-def _guarded(
+def _findings(
     policy: Policy, chosen: Sequence[slate.Scored], reasons: Sequence[Reason]
-) -> tuple[tuple[guardrail.Finding, ...], list[bool]]:
-    """Worst finding per criterion over all texts, and which items may be shown."""
-    all_findings = [
-        policy.gate.check(reason.text, policy.evidence(item, reason))
-        for (item, _), reason in zip(chosen, reasons, strict=True)
-    ]
-    return guardrail.worst(all_findings), [guardrail.verdict(findings) == "pass" for findings in all_findings]
+) -> tuple[guardrail.Finding, ...]:
+    """Worst finding per criterion over all texts."""
+    return guardrail.worst(
+        [
+            policy.gate.check(reason.text, policy.evidence(item, reason))
+            for (item, _), reason in zip(chosen, reasons, strict=True)
+        ]
+    )
 
 
 def _status(known: Known, items: Sequence[slate.Scored]) -> str:
@@ -263,7 +268,7 @@ def _status(known: Known, items: Sequence[slate.Scored]) -> str:
 
 def _withheld(decided: Decided, status: str) -> Decided:
     """The same decision without anything to show: what was computed is still recorded."""
-    outcome = replace(decided.outcome, status=status, items=(), texts=(), sources=(), delivered=False)
+    outcome = replace(decided.outcome, status=status, items=(), texts=(), sources=())
     return replace(decided, outcome=outcome, reasons=(), methods=())
 
 

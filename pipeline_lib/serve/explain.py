@@ -1,8 +1,10 @@
 """``POST /v1/reasons``: why an item was recommended, and perhaps said better. Imported by its first request.
 
 The answer was stored with its grounds when it was given. The opt-out is read first here too, and makes void what
-models said of the customer. A rewrite is asked for only where the policy names a provider, the context is rich enough
-and no switch is active; whatever fails, the template's text is delivered, and the record says what failed.
+models said of the customer. A switch that lets nothing personal be shown stops explanations too; another one does not,
+for what was shown has to be explained, but then nothing is rewritten. A rewrite is asked for only where the policy names
+a provider, the context is rich enough and no switch is active; whatever fails, the template's text is delivered, and
+the record says what failed.
 Source: serving.md 9.4, 11 and 12.
 """
 
@@ -15,11 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline_lib.errors import AppendFailed, SettingsError
 from pipeline_lib.items import TableUnreadable
-from pipeline_lib.serve import explained
+from pipeline_lib.serve import explained, scopes
 from pipeline_lib.serve.guardrail import Evidence, verdict
 from pipeline_lib.serve.keep import text_key
 from pipeline_lib.serve.reasons import Grounds, Reason
 from pipeline_lib.serve.request import LOCALES, Refused, one_of, only, text_of
+from pipeline_lib.serve.scopes import UNREADABLE_SWITCH
+from pipeline_lib.serve.tables import Switch
 
 if TYPE_CHECKING:
     from pipeline_lib.serve.rewrite.loop import Rewriter
@@ -47,7 +51,10 @@ def explain(service: Service, body: Mapping[str, Any], request_id: str) -> dict[
         raise UNKNOWN
     reason = _template(service, answer, item, asked.locale or answer["locale"])
     evidence = _evidence(service, reason, item)
-    said = _said(service, answer, reason, evidence)
+    switches = _switches(service)
+    if scopes.wide([one for one in switches if one.fallback == "disable"], None):
+        raise Refused(503, "NO_SAFE_ANSWER", "a kill switch stops what is personal", retryable=True)
+    said = _said(service, answer, reason, evidence, bool(switches))
     receipt = _recorded(service, request_id, asked, answer, item, said)
     if said.rewritten is not None and said.rewritten.text is not None:
         _remember(service, answer, reason, said)
@@ -97,13 +104,15 @@ def _evidence(service: Service, reason: Reason, item: Mapping[str, Any]) -> Evid
     return Evidence(reason.product, reason.known, notice, reason.locale, True, item["risk_grade"])
 
 
-def _said(service: Service, answer: Mapping[str, Any], reason: Reason, evidence: Evidence) -> explained.Said:
+def _said(
+    service: Service, answer: Mapping[str, Any], reason: Reason, evidence: Evidence, switched: bool
+) -> explained.Said:
     """The cached text, a new one, or the template's."""
     findings = service.policy.gate.check(reason.text, evidence)
     said = explained.Said(reason.text, "L1", reason.text, findings)
     if verdict(findings) != "pass":
         raise Refused(503, "NO_SAFE_ANSWER", "the text does not pass the safety gate")
-    if why := _not_rewritten(service, answer):
+    if why := _not_rewritten(service, answer, switched):
         return replace(said, why=why)
     cached = _cached(service, answer, reason)
     if cached and verdict(found := service.policy.gate.check(cached["text"], evidence)) == "pass":
@@ -114,7 +123,7 @@ def _said(service: Service, answer: Mapping[str, Any], reason: Reason, evidence:
     return explained.of_rewrite(said, rewriter.rewrite(reason.text, reason.known[1:], evidence))
 
 
-def _not_rewritten(service: Service, answer: Mapping[str, Any]) -> str | None:
+def _not_rewritten(service: Service, answer: Mapping[str, Any], switched: bool) -> str | None:
     """Why no model is asked, nor its earlier text used; None: it may be."""
     if service.policy.serving["l2a"]["provider"] == "none":
         return "PROVIDER_NONE"
@@ -122,11 +131,15 @@ def _not_rewritten(service: Service, answer: Mapping[str, Any]) -> str | None:
         return "OPTED_OUT"
     if answer["richness"] == "sparse":
         return "SPARSE"
+    return "SWITCH" if switched else None
+
+
+def _switches(service: Service) -> tuple[Switch, ...]:
     try:
-        return "SWITCH" if service.tables.switches() else None
+        return service.tables.switches()
     except TableUnreadable as error:
         log.error("switches unreadable, nothing is rewritten: %s", error)
-        return "SWITCH"
+        return (UNREADABLE_SWITCH,)
 
 
 def _cached(service: Service, answer: Mapping[str, Any], reason: Reason) -> dict[str, Any] | None:

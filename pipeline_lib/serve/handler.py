@@ -1,4 +1,5 @@
-"""Entry point of the function: the gateway's event in, its response out. Never a stack trace, never a 500.
+"""Entry point of the function: the gateway's event in, its response out. Never a stack trace, never a 500: what no
+step has named is 503 NO_SAFE_ANSWER, and the log says where it was raised, not what about.
 
     POST /v1/recommendations    a recorded answer for one customer
     POST /v1/reasons            why an item of such an answer was recommended
@@ -31,6 +32,7 @@ import logging
 import os
 import sys
 import time
+import traceback
 import uuid
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -65,8 +67,7 @@ RECOMMEND, EXPLAIN = ("POST", "/v1/recommendations"), ("POST", "/v1/reasons")
 def handler(event: Mapping[str, Any], context: object = None) -> dict[str, Any]:
     """Answer one event of the HTTP gateway (payload format 2.0), and log one line of metrics."""
     started = time.perf_counter()
-    http, body = answered(event, service, context)
-    response = _response(http, body)
+    http, body, response = answered(event, service, context)
     elapsed_ms = (time.perf_counter() - started) * 1000
     sys.stdout.write(metrics.line(http, body, elapsed_ms, int(time.time() * 1000)) + "\n")
     return response
@@ -74,29 +75,36 @@ def handler(event: Mapping[str, Any], context: object = None) -> dict[str, Any]:
 
 def respond(event: Mapping[str, Any], get_service: Callable[[], Service], context: object = None) -> dict[str, Any]:
     """The gateway's response to an event."""
-    return _response(*answered(event, get_service, context))
+    return answered(event, get_service, context)[2]
 
 
 def answered(
     event: Mapping[str, Any], get_service: Callable[[], Service], context: object = None
-) -> tuple[int, dict[str, Any]]:
+) -> tuple[int, dict[str, Any], dict[str, Any]]:
     """Route, answer, and turn every refusal into its documented error.
 
     Args:
         context: the platform's; what it says of the time that remains bounds the answer.
 
     Returns:
-        HTTP status and body.
+        HTTP status, body, and the gateway's response.
     """
     request_id = uuid.uuid4().hex
     try:
-        return 200, _routed(event, get_service, request_id, _remaining_s(context))
-    except Refused as refused:
-        log.info("request %s refused: %s", request_id, refused.code)
-        error = {
+        body = _routed(event, get_service, request_id, _remaining_s(context))
+        return 200, body, _response(200, body)
+    except Refused as found:
+        log.info("request %s refused: %s", request_id, found.code)
+        refused = found
+    except Exception as error:  # the one place where nothing may pass: the platform would answer with it
+        log.critical("request %s: %s at %s", request_id, type(error).__name__, _place_of(error))
+        refused = Refused(503, "NO_SAFE_ANSWER", "this answer failed in a way that nobody foresaw", retryable=True)
+    error_body = {
+        "error": {
             "code": refused.code, "message": refused.message, "request_id": request_id, "retryable": refused.retryable,
-        }  # fmt: skip
-        return refused.http, {"error": error}
+        }
+    }  # fmt: skip
+    return refused.http, error_body, _response(refused.http, error_body)
 
 
 def open_service(environ: Mapping[str, str]) -> Service:
@@ -118,7 +126,9 @@ def open_service(environ: Mapping[str, str]) -> Service:
         policy=policy,
         tables=Tables(items, int(policy.serving["kill_switch"]["cache_ms"])),
         keep=Keep(items, int(policy.serving["l2a"]["ttl_h"])),
-        append=Recorder(open_sink(place["AUDIT"], environ.get("SERVE_AUDIT_SECONDARY"), append_s), place, keys),
+        append=Recorder(
+            open_sink(place["AUDIT"], environ.get("SERVE_AUDIT_SECONDARY"), append_s), place, keys, append_s
+        ),
         pepper=keys.pepper(),
         code_rev=str(policy.models.bundle.manifest["code_rev"]),
         as_of_allowed=place["ENV"] != "prod",
@@ -194,6 +204,12 @@ def _routed(
     if route == EXPLAIN:
         return get_service().explain(body, request_id)
     return get_service().recommend(body, request_id, remaining_s)
+
+
+def _place_of(error: BaseException) -> str:
+    """File and line that raised it; its message may quote a customer."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "?"
 
 
 def _object(value: Any) -> Mapping[str, Any]:

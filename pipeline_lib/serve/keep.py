@@ -58,7 +58,7 @@ class Keep:
                 return {}
             body: dict[str, Any] = json.loads(found["body"])
         except (KeyError, ValueError, TypeError) as error:
-            raise TableUnreadable(f"{TABLE}: {key.partition('/')[0]}: {error}") from error
+            raise TableUnreadable(f"{TABLE}: {key.partition('/')[0]}: {type(error).__name__}") from None
         return body
 
     def _put(self, key: str, body: Mapping[str, Any], now: float) -> None:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from pipeline_lib.conditions import Condition
-from pipeline_lib.items import TableUnreadable
 from pipeline_lib.serve.decide import Decided, Known
 
 if TYPE_CHECKING:
     from pipeline_lib.serve.service import Service
-
-log = logging.getLogger(__name__)
 
 
 def texts(service: Service, subject: str, known: Known) -> Mapping[str, Any]:
@@ -24,12 +20,9 @@ def texts(service: Service, subject: str, known: Known) -> Mapping[str, Any]:
     return service.keep.texts(subject, service.now().timestamp())
 
 
-def remember(
-    service: Service, prediction_id: str, subject: str, locale: str, known: Known, decided: Decided,
-    response: Mapping[str, Any],
-) -> None:  # fmt: skip
-    """Store what explains a recorded answer; that it cannot be stored is no reason not to answer."""
-    if response["receipt"] is None or not decided.reasons:
+def remember(service: Service, prediction_id: str, subject: str, locale: str, known: Known, decided: Decided) -> None:
+    """Store what explains a recorded answer. Raises TableUnreadable."""
+    if not decided.reasons:
         return
     features = service.policy.features(known.customer)
     book = service.policy.reasons
@@ -45,10 +38,7 @@ def remember(
             for (item, _), reason, method in items
         ],
     }  # fmt: skip
-    try:
-        service.keep.put_answer(prediction_id, body, service.now().timestamp())
-    except TableUnreadable as error:
-        log.error("an answer was not kept, it cannot be explained: %s", error)
+    service.keep.put_answer(prediction_id, body, service.now().timestamp())
 
 
 def richness(policy: Mapping[str, Any], known: Mapping[str, float]) -> str:

@@ -65,7 +65,6 @@ class Outcome:
     tolerance: int | None
     opt_out: str
     switches: Sequence[str]
-    delivered: bool
     propensities: Mapping[str, float] = field(default_factory=dict)
     """Eligible item -> probability that it was rank 1."""
     below_limits: Sequence[Scored] = ()
@@ -76,11 +75,22 @@ class Outcome:
     messages_7d: int | None = None
     """Outbound messages that the score knew of; None = not known."""
 
+    @property
+    def delivered(self) -> bool:
+        """Whether something personal is shown: the answer has an item, and only then."""
+        return bool(self.items)
 
-def entries(at: Context, request: Request, outcome: Outcome, customer: Customer | None, latency_us: int) -> list[Entry]:
-    """In the order of the record's protocol."""
+
+def entries(
+    at: Context, request: Request, outcome: Outcome, customer: Customer | None, read: Sequence[str], latency_us: int
+) -> list[Entry]:
+    """In the order of the record's protocol.
+
+    Args:
+        read: the tables about the customer that answered.
+    """
     rows = (
-        ("log_data_access", "data_access", _access(at, request, customer), None),
+        ("log_data_access", "data_access", _access(at, request, customer, read), None),
         (
             "log_model_inference",
             "prediction",
@@ -96,14 +106,23 @@ def entries(at: Context, request: Request, outcome: Outcome, customer: Customer 
     ]
 
 
+def repeated(at: Context, request: Request, customer: Customer | None, read: Sequence[str]) -> list[Entry]:
+    """That the stored answer ``at.prediction_id`` is given again, under a request id of its own."""
+    known = {**_access(at, request, customer, [*read, "idempotency"]), "purpose": "repeated answer"}
+    entry = complete("log_data_access", known)
+    name = f"data_access:{at.request_id}"
+    return [Entry("log_data_access", "data_access", entry, name, at.request_id, at.prediction_id)]
+
+
 def operator_ref(pepper: bytes, operator_id: str) -> str:
     """Pseudonym of an operator: ``o_`` and 64 hex."""
     return "o_" + hmac.new(pepper, f"operator|{operator_id}".encode(), hashlib.sha256).hexdigest()
 
 
-def _access(at: Context, request: Request, customer: Customer | None) -> dict[str, Any]:
+def _access(at: Context, request: Request, customer: Customer | None, read: Sequence[str]) -> dict[str, Any]:
     # Hundreds of names in every row would be most of the record; the package of this schema lists them.
-    fields = ["contact", "optout", "suitability"] + ([f"feature_row:{customer.row.schema_hash}"] if customer else [])
+    schema = f"feature_row:{customer.row.schema_hash}" if customer else "feature_row"
+    fields = [schema if name == "feature_row" else name for name in read]
     return {
         "operator_ref": at.operator,
         "operator_kind": "human" if at.operator else "service",

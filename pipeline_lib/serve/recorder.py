@@ -8,7 +8,10 @@ in the chain was somebody else's are the entries known not to be there, and then
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
+from math import inf
+from typing import Any
 
 from pipeline_lib.audit.log import Writer
 from pipeline_lib.audit.segment import Entry
@@ -21,32 +24,45 @@ from pipeline_lib.records import Receipt
 log = logging.getLogger(__name__)
 
 
-class Recorder:
-    """Appends entries. ``place`` names origin and key."""
+def worst_append_s(policy: Mapping[str, Any]) -> float:
+    """How long an append may take when both stores hang [s]: nothing is tried again once a store has let its own
+    timeout pass, so at most one store's timeout is used up before the last try, which asks both.
+    """
+    return 3 * int(policy["append_timeout_ms"]) / 1000
 
-    def __init__(self, store: Objects, place: Mapping[str, str], keys: Keys) -> None:
-        self._store, self._place, self._keys = store, place, keys
+
+class Recorder:
+    """Appends entries.
+
+    Args:
+        place: names origin and key.
+        patience_s: after which nothing is tried again [s].
+    """
+
+    def __init__(self, store: Objects, place: Mapping[str, str], keys: Keys, patience_s: float = inf) -> None:
+        self._store, self._place, self._keys, self._patience_s = store, place, keys, patience_s
         self._writer: Writer | None = None
 
     def __call__(self, entries: Sequence[Entry]) -> Receipt:
         """Raises AppendFailed when nothing is known to be durable."""
+        until = time.monotonic() + self._patience_s
         if self._writer is None:
-            self._writer = self._opened()
+            self._writer = self._opened(until)
         try:
-            return self._writer.append(entries)
+            return self._writer.append(entries, until)
         except PlaceTaken as error:
             log.warning("the chain was stopped, opening another: %s", error)
             self._writer = None
-            self._writer = self._opened()
-            return self._writer.append(entries)
+            self._writer = self._opened(until)
+            return self._writer.append(entries, until)
         except AppendFailed:
             self._writer = None
             raise
 
-    def _opened(self) -> Writer:
+    def _opened(self, until: float) -> Writer:
         origin, key_id = self._place["ORIGIN"], self._place["KEY_ID"]
         try:
-            return Writer.open(self._store, self._keys, origin=origin, key_id=key_id, service="serve")
+            return Writer.open(self._store, self._keys, origin=origin, key_id=key_id, service="serve", until=until)
         except SecretMissing as error:  # there at the start, gone since
             raise AppendFailed(f"no chain can be opened: {error}") from error
 

@@ -92,9 +92,9 @@ def _context(context: Any, *, as_of_allowed: bool) -> Mapping[str, Any]:
         raise _invalid("context", "an object", context)
     only(context, CONTEXT_KEYS, "context.")
     if "session_id" in context:
-        text_of(context, "session_id", required=True)
+        text_of(context, "session_id", required=True, prefix="context.")
     if "locale" in context:
-        one_of(context, "locale", LOCALES)
+        one_of(context, "locale", LOCALES, "context.")
     if "as_of" in context:
         if not as_of_allowed:
             raise _invalid("context.as_of", "nothing: it is for test environments", context["as_of"])
@@ -126,19 +126,19 @@ def _include(value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
-def text_of(body: Mapping[str, Any], name: str, *, required: bool) -> str | None:
+def text_of(body: Mapping[str, Any], name: str, *, required: bool, prefix: str = "") -> str | None:
     value = body.get(name)
     if value is None and not required:
         return None
-    if not isinstance(value, str) or not 1 <= len(value) <= MAX_TEXT or not value.isprintable():
-        raise _invalid(name, f"a text of 1 to {MAX_TEXT} printable characters", value)
+    if not isinstance(value, str) or not value.strip() or len(value) > MAX_TEXT or not value.isprintable():
+        raise _invalid(prefix + name, f"a text of 1 to {MAX_TEXT} printable characters, not only spaces", value)
     return value
 
 
-def one_of(body: Mapping[str, Any], name: str, allowed: Sequence[str]) -> str:
+def one_of(body: Mapping[str, Any], name: str, allowed: Sequence[str], prefix: str = "") -> str:
     value = body.get(name)
     if not isinstance(value, str) or value not in allowed:
-        raise _invalid(name, f"one of {list(allowed)}", value)
+        raise _invalid(prefix + name, f"one of {list(allowed)}", value)
     return value
 
 

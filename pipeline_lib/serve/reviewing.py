@@ -17,14 +17,14 @@ from pipeline_lib.serve.tables import Customer
 
 def review_of(
     policy: Policy, customer: Customer | None, fairness: Sequence[tiers.FairnessFlag] | None, chosen: slate.Slate,
-    items: Sequence[slate.Scored], profile: Profile, today: date, all_passed: bool,
+    profile: Profile, today: date, all_passed: bool,
 ) -> tiers.Review:  # fmt: skip
     """The tier of an answer and why.
 
     Args:
         fairness: the monitors' flags; None = unreadable. all_passed: whether the guardrail let every text through.
     """
-    rule, lead = policy.serving["review"], slate.margin(chosen)
+    rule, lead, items = policy.serving["review"], slate.margin(chosen), chosen.chosen
     grades = [item.risk_grade or 5 for item, _ in items]
     careful = policy.suitability.senior(profile) or policy.suitability.low_income(profile)
     unsure = policy.teacher_unsure(customer, items, today)

@@ -13,6 +13,8 @@ from pipeline_lib.serve.layers import Row
 from pipeline_lib.serve.tables import Customer, Switch
 
 _COLUMN, _VALID, _ALL = "gmm_prob_", "valid_gmm", "*"
+UNREADABLE_SWITCH = Switch("unreadable", "global", _ALL, "rule_based")
+"""What switches that cannot be read count as."""
 
 
 def wide(switches: Sequence[Switch], customer: Customer | None) -> Switch | None:

@@ -7,7 +7,6 @@ content is shown. Nothing personal leaves without the record's receipt. Source: 
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 import uuid
@@ -17,24 +16,26 @@ from datetime import UTC, date, datetime, timedelta, timezone
 from math import inf
 from typing import Any
 
-from pipeline_lib.canonical import digest
 from pipeline_lib.errors import PipelineError
 from pipeline_lib.keys import subject_ref
 from pipeline_lib.records import Receipt
-from pipeline_lib.serve import answer, keeping, record, scopes
+from pipeline_lib.serve import answer, keeping, record, repeat
 from pipeline_lib.serve.deadline import Deadline
 from pipeline_lib.serve.decide import Decided, Known, decide
 from pipeline_lib.serve.keep import Keep
 from pipeline_lib.serve.policy import Policy
+from pipeline_lib.serve.recorder import worst_append_s
 from pipeline_lib.serve.request import Refused, Request, parse
-from pipeline_lib.serve.tables import Assessment, OptOut, Switch, Tables
+from pipeline_lib.serve.scopes import UNREADABLE_SWITCH
+from pipeline_lib.serve.tables import Assessment, OptOut, Tables
 
 log = logging.getLogger(__name__)
 SEOUL = timezone(timedelta(hours=9))
 """Korea has had no summer time since 1988, and a bare runtime may lack the zone tables."""
 BROKEN = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, PipelineError)
 """What a step raises whose data or policy is not what the code takes for granted."""
-UNREADABLE_SWITCH = Switch("unreadable", "global", "*", "rule_based")
+ABOUT = ("contact", "suitability", "feature_row")
+"""What is read about one customer, after the opt-out."""
 
 
 @dataclass
@@ -84,21 +85,17 @@ class Service:
             Refused: the documented error answers.
         """
         started, due = time.perf_counter(), due or Deadline()
-        known = self._read_opt_out(subject)
-        stored = self._stored(request, subject, body, known)
-        if stored is not None:
-            return stored
-        known = self._read_rest(subject, request, known, due)
+        known = self._read_rest(subject, request, self._read_opt_out(subject), due)
         prediction_id = self.new_id()
-        decided = self._decided(request, subject, known, prediction_id, due)
-        if decided is None:
-            return self._static(request, request_id, "NO_SAFE_ANSWER", "neither models nor rules have an answer")
-        if not due.leaves(int(self.policy.serving["append_timeout_ms"]) / 1000):
-            raise Refused(504, "DEADLINE", "no time is left to record an answer", retryable=True)
-        response = self._recorded(request, subject, request_id, prediction_id, known, decided, started)
-        self._store(request, body, known, response)
-        if body is not None:
-            keeping.remember(self, prediction_id, subject, request.locale, known, decided, response)
+        claimed = self._claimed(request, body, known)
+        if isinstance(claimed, dict):
+            return self._repeated(request, subject, request_id, known, claimed)
+        response = None
+        try:
+            response = self._answered(request, subject, request_id, prediction_id, known, due, started)
+        finally:
+            if claimed is not None:
+                self._settle(claimed, response)
         return response
 
     def explain(self, body: Mapping[str, Any], request_id: str) -> dict[str, Any]:
@@ -129,10 +126,11 @@ class Service:
         except BROKEN as error:
             log.error("opt-out unreadable, answering by rules: %s", _said(error))
             found, state, trouble = OptOut(True, None), "unreadable", ("optout",)
-        return Known(found, state, (), None, Assessment(None, None), None, trouble)
+        about = () if trouble else ("optout",)
+        return Known(found, state, (), None, Assessment(None, None), None, trouble, about=about)
 
     def _read_rest(self, subject: str, request: Request, known: Known, due: Deadline) -> Known:
-        trouble = list(known.trouble)
+        trouble, about = list(known.trouble), list(known.about)
 
         def read(name: str, get: Callable[[], Any], otherwise: Any) -> Any:
             if due.passed():
@@ -140,11 +138,13 @@ class Service:
                 trouble.append(name)
                 return otherwise
             try:
-                return get()
+                found = get()
             except BROKEN as error:
                 log.error("table %s unreadable: %s", name, _said(error))
                 trouble.append(name)
                 return otherwise
+            about.extend([name] if name in ABOUT else [])
+            return found
 
         switches = read("kill_switch", self.tables.switches, (UNREADABLE_SWITCH,))
         contact = read("contact", lambda: self.tables.contact(subject), None) if request.outbound else None
@@ -154,7 +154,7 @@ class Service:
         fairness = read("fairness_state", self.tables.fairness, None)
         return replace(
             known, texts=texts, switches=switches, contact=contact, assessment=assessment, customer=customer,
-            fairness=fairness, trouble=tuple(trouble),
+            fairness=fairness, trouble=tuple(trouble), about=tuple(about),
         )  # fmt: skip
 
     def _decided(
@@ -171,23 +171,51 @@ class Service:
                 log.critical("no decision %s: %s", "by rules" if force else "by the models", type(error).__name__)
         return None
 
-    def _recorded(
-        self, request: Request, subject: str, request_id: str, prediction_id: str, known: Known, decided: Decided,
+    def _answered(
+        self, request: Request, subject: str, request_id: str, prediction_id: str, known: Known, due: Deadline,
         started: float,
     ) -> dict[str, Any]:  # fmt: skip
+        """The recorded answer, or what is shown instead."""
+        decided = self._decided(request, subject, known, prediction_id, due)
+        if decided is None:
+            return self._static(request, request_id, "NO_SAFE_ANSWER", "neither models nor rules have an answer")
+        if not due.leaves(worst_append_s(self.policy.serving)):
+            raise Refused(504, "DEADLINE", "no time is left to record an answer", retryable=True)
+        at = self._at(request, subject, request_id, prediction_id)
+        try:
+            body = answer.body(self.policy, request, at, decided, known.customer, self.now())
+            elapsed_us = int((time.perf_counter() - started) * 1e6)
+            entries = record.entries(at, request, decided.outcome, known.customer, known.about, elapsed_us)
+        except BROKEN as error:
+            log.critical("no answer can be written down: %s", type(error).__name__)
+            return self._static(request, request_id, "NO_SAFE_ANSWER", "the answer cannot be written down")
+        receipt = self._appended(entries)
+        if receipt is None:
+            return self._static(request, request_id, "AUDIT_UNAVAILABLE", "the answer cannot be recorded")
+        if request.customer_id:  # the nightly batch names nobody, and nobody asks it why
+            self._remember(prediction_id, subject, request.locale, known, decided)
+        return answer.recorded(body, receipt, started)
+
+    def _remember(self, prediction_id: str, subject: str, locale: str, known: Known, decided: Decided) -> None:
+        try:
+            keeping.remember(self, prediction_id, subject, locale, known, decided)
+        except BROKEN as error:
+            log.error("an answer was not kept, it cannot be explained: %s", _said(error))
+
+    def _at(self, request: Request, subject: str, request_id: str, prediction_id: str) -> record.Context:
         bundle = self.policy.models.bundle
         operator = record.operator_ref(self.pepper, request.operator_id) if request.operator_id else None
-        at = record.Context(
+        return record.Context(
             request_id, prediction_id, subject, operator, bundle.version, bundle.manifest_sha256,
             str(bundle.manifest["config_hash"]), self.code_rev,
         )  # fmt: skip
-        elapsed_us = int((time.perf_counter() - started) * 1e6)
+
+    def _appended(self, entries: Sequence[Any]) -> Receipt | None:
         try:
-            receipt = self.append(record.entries(at, request, decided.outcome, known.customer, elapsed_us))
+            return self.append(entries)
         except BROKEN as error:
             log.error("nothing recorded, so nothing personal is answered: %s", _said(error))
-            return self._static(request, request_id, "AUDIT_UNAVAILABLE", "the answer cannot be recorded")
-        return answer.body(self.policy, request, at, decided, known.customer, receipt, self.now(), started)
+            return None
 
     def _static(self, request: Request, request_id: str, code: str, why: str) -> dict[str, Any]:
         """Non-personal content, or 503 with the code where it may not be shown or cannot be made."""
@@ -205,48 +233,32 @@ class Service:
     def _hour(self) -> int:
         return self.now().astimezone(SEOUL).hour
 
-    def _stored(
-        self, request: Request, subject: str, body: Mapping[str, Any] | None, known: Known
-    ) -> dict[str, Any] | None:
-        """The answer stored under the same key; an opt-out or a kill switch since then makes it void."""
-        if request.idempotency_key is None:
+    def _claimed(
+        self, request: Request, body: Mapping[str, Any] | None, known: Known
+    ) -> repeat.Claim | dict[str, Any] | None:
+        """The stored answer of the request's key, or the right to make it; None without a key or a store."""
+        if request.idempotency_key is None or body is None:
             return None
-        hours = int(self.policy.serving["idempotency_hours"])
         try:
-            found = self.tables.stored_answer(request.idempotency_key, self.now().timestamp(), hours)
-            if found is None:
-                return None
-            stored: dict[str, Any] = json.loads(found[1])
-            void = known.opted_out and stored["status"] != "opted_out_rules" or self._stopped(stored, subject)
+            ground = repeat.ground(self.policy, request, known, self._today(request), self._hour())
+            now, hours = self.now().timestamp(), int(self.policy.serving["idempotency_hours"])
+            return repeat.claim(self.tables, self.pepper, request, body, ground, now, hours)
         except BROKEN as error:
             log.error("idempotency store unreadable, answering anew: %s", _said(error))
             return None
-        if found[0] != _request_digest(body):
-            raise Refused(409, "IDEMPOTENCY_CONFLICT", "idempotency_key: used before with another body")
-        return None if void else stored
 
-    def _stopped(self, stored: Mapping[str, Any], subject: str) -> bool:
-        """Whether a switch stops now what was answered then; what cannot be read stops everything."""
-        by_models = {task for task, said in stored["tasks"].items() if said["layer"] < 3}
-        try:
-            on = self.tables.switches()
-            customer = self.tables.customer(subject) if any(one.scope == "cluster" for one in on) else None
-        except BROKEN as error:
-            log.error("kill switches cannot be applied to a stored answer: %s", _said(error))
-            on, customer = (UNREADABLE_SWITCH,), None
-        tasks = {one.target for one in on if one.scope == "task"}
-        nothing = scopes.wide([one for one in on if one.fallback == "disable"], customer)
-        return bool(by_models & tasks or (by_models and scopes.wide(on, customer)) or nothing)
+    def _repeated(
+        self, request: Request, subject: str, request_id: str, known: Known, stored: dict[str, Any]
+    ) -> dict[str, Any]:
+        """The stored answer, recorded as given again."""
+        at = self._at(request, subject, request_id, stored["prediction_id"])
+        if self._appended(record.repeated(at, request, known.customer, known.about)) is None:
+            return self._static(request, request_id, "AUDIT_UNAVAILABLE", "the answer cannot be recorded")
+        return stored
 
-    def _store(
-        self, request: Request, body: Mapping[str, Any] | None, known: Known, response: Mapping[str, Any]
-    ) -> None:
-        if request.idempotency_key is None or response["receipt"] is None:
-            return
-        text, digested = json.dumps(response, ensure_ascii=False), _request_digest(body)
-        now, hours = self.now().timestamp(), int(self.policy.serving["idempotency_hours"])
+    def _settle(self, claimed: repeat.Claim, response: Mapping[str, Any] | None) -> None:
         try:
-            self.tables.store_answer(request.idempotency_key, digested, text, now, hours)
+            claimed.settle(self.tables, response, self.now().timestamp())
         except BROKEN as error:
             log.error("idempotency store not written: %s", _said(error))
 
@@ -254,7 +266,3 @@ class Service:
 def _said(error: Exception) -> str:
     """Our own errors in their words; of others the kind alone, for they quote the value that they stumbled over."""
     return str(error) if isinstance(error, PipelineError) else type(error).__name__
-
-
-def _request_digest(body: Mapping[str, Any] | None) -> str:
-    return digest(json.loads(json.dumps(body), parse_float=str))

@@ -22,7 +22,9 @@ from pipeline_lib.serve.layers import Row
 from pipeline_lib.serve.ood import Distance
 from pipeline_lib.serve.tiers import FairnessFlag
 
-__all__ = ["Assessment", "Contact", "Customer", "OptOut", "Switch", "TableUnreadable", "Tables", "TeacherSignals"]
+__all__ = [
+    "Assessment", "Contact", "Customer", "OptOut", "Stored", "Switch", "TableUnreadable", "Tables", "TeacherSignals",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,18 @@ class TeacherSignals:
     gates: Mapping[str, Mapping[str, float]]
     """Task -> expert -> weight."""
     entropy: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What lies under an idempotency key."""
+
+    asked: str
+    """Keyed digest of the request."""
+    response: str
+    """Empty while somebody is answering."""
+    stored_at: float
+    """Seconds since 1970; 0 = free."""
 
 
 @dataclass(frozen=True)
@@ -157,17 +171,21 @@ class Tables:
             self._exports[meta_id] = found
         return self._exports.get(meta_id)
 
-    def stored_answer(self, key: str, now: float, hours: int) -> tuple[str, str] | None:
-        """(digest of the request, response) stored under an idempotency key, or None."""
+    def stored_answer(self, key: str) -> Stored | None:
+        """What lies under an idempotency key, however old, or None."""
         with _typed("idempotency"):
             found = self.items.get("idempotency", key)
-            if found is None or float(found["stored_at"]) <= now - hours * 3600:
+            if found is None:
                 return None
-            return str(found["request_digest"]), str(found["response"])
+            return Stored(str(found["request_digest"]), str(found["response"]), float(found["stored_at"]))
 
-    def store_answer(self, key: str, digest: str, response: str, now: float, hours: int) -> None:
-        said = {"key": key, "request_digest": digest, "response": response, "stored_at": now}
-        self.items.put("idempotency", said, now + hours * 3600)
+    def store_answer(self, key: str, stored: Stored, hours: int) -> None:
+        self.items.put("idempotency", _stored(key, stored), stored.stored_at + hours * 3600)
+
+    def claim_answer(self, key: str, claim: Stored, hours: int, found: Stored | None) -> bool:
+        """Write the claim where still lies what was found; False: somebody was faster."""
+        was = None if found is None else found.stored_at
+        return self.items.swap("idempotency", _stored(key, claim), "stored_at", was, claim.stored_at + hours * 3600)
 
     def record_assessment(self, subject: str, tolerance: int, assessed_at: date) -> None:
         """What a branch does after the suitability interview."""
@@ -181,7 +199,18 @@ def _typed(table: str) -> Iterator[None]:
     try:
         yield
     except (KeyError, ValueError, TypeError) as error:
-        raise TableUnreadable(f"{table}: {type(error).__name__} {error}") from error
+        raise TableUnreadable(f"{table}: {_kind(error)}") from None  # what it stumbled over is somebody's
+
+
+def _kind(error: Exception) -> str:
+    """The kind of an error, and the field that it misses; never a value."""
+    return f"{type(error).__name__} {error}" if isinstance(error, KeyError) else type(error).__name__
+
+
+def _stored(key: str, stored: Stored) -> dict[str, Any]:
+    return {
+        "key": key, "request_digest": stored.asked, "response": stored.response, "stored_at": stored.stored_at,
+    }  # fmt: skip
 
 
 def _customer(meta: Mapping[str, Any], found: Mapping[str, Any]) -> Customer:
@@ -197,7 +226,7 @@ def _customer(meta: Mapping[str, Any], found: Mapping[str, Any]) -> Customer:
         age=_int(found["age"]),
         income=None if found["income"] is None else float(found["income"]),
         currency=meta["currency"],
-        protected=json.loads(found["protected"]),
+        protected=dict(json.loads(found["protected"])),
         teacher=_signals(meta, found["gates"]),
         rule_inputs=_measures(found.get("rule_inputs")),
         ood=Distance.read(found.get("ood_distance"), meta),

@@ -1,6 +1,7 @@
 """How much a person looks at before an answer is delivered: the conditions that hold, and the tier they give.
 
-1: delivered. 2: withheld for review, the channel shows rules meanwhile. 3: withheld until two people have decided.
+1: delivered. 2: withheld for review, the channel shows rules meanwhile and nothing is sent. 3: nothing of the answer is
+shown until two people have decided.
 All conditions are found and recorded, not only the one that decides. Source: serving.md 10; monitoring.md, review.
 """
 
@@ -44,8 +45,8 @@ class Review:
 
     @property
     def withholds(self) -> bool:
-        """Whether nothing of the answer may be shown. A text that the guardrail blocked is withheld by itself."""
-        return any(TIERS[name] == 3 and name != "guardrail_block" for name in self.conditions)
+        """Whether nothing of the answer may be shown."""
+        return self.tier == 3
 
 
 def review(found: Mapping[str, bool]) -> Review:

@@ -56,16 +56,16 @@ def entries(one: Answer) -> list[Entry]:
     request = Request("1", "branch", "branch_initiated", "t", "t", 1, None, (), None, "ko", None)
     row = Row(array("f", [1.0, 2.0]), ("age", "num_products"), "s" * 64)
     customer = Customer(row, DAY, DAY, (), 40, None, "EUR", one.groups, None)
-    return record.entries(at, request, outcome(one), customer, 900)
+    return record.entries(at, request, outcome(one), customer, ("feature_row", "optout"), 900)
 
 
 def outcome(one: Answer) -> record.Outcome:
-    offered = one.offered
+    offered, shown = one.offered, one.offered and one.delivered
     method = "rule" if one.layer == 3 else "student_contrib"
     return record.Outcome(
-        status="ok" if offered else "no_suitable_candidate",
+        status="ok" if shown else "withheld_for_review" if offered else "no_suitable_candidate",
         answers={task: TaskAnswer(task, "binary", one.layer, "test", (p,)) for task, p in one.scores.items()},
-        items=[(ITEM, SCORE)] if offered else [],
+        items=[(ITEM, SCORE)] if shown else [],
         eligible=[(ITEM, SCORE)] if offered else [],
         considered=1,
         dropped={} if offered else {"min_score": 1},
@@ -79,7 +79,6 @@ def outcome(one: Answer) -> record.Outcome:
         tolerance=3,
         opt_out=one.opt_out,
         switches=(),
-        delivered=offered and one.delivered,
     )
 
 

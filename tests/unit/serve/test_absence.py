@@ -24,9 +24,11 @@ from pipeline_lib.runs import RunContext
 from pipeline_lib.serve.kernel import LibraryFailed, find_kernel
 from pipeline_lib.serve.lightgbm_c import find_library
 
-from .conftest import Release
+from .conftest import DAY, Release
 
 Ask = Callable[[], dict[str, Any]]
+AS_OF = {"as_of": DAY.isoformat()}
+"""The rows are of this day, and the process reads the clock of the day it runs on."""
 SCRIPT = f"""
 import sys
 task, events = sys.argv[1], sys.argv[2]
@@ -74,7 +76,7 @@ def ask(task: Path, release: Release, request_body: Callable[..., dict[str, Any]
             {"rawPath": "/v1/health", "requestContext": {"http": {"method": "GET"}}},
             {
                 "rawPath": "/v1/recommendations", "requestContext": {"http": {"method": "POST"}},
-                "headers": {"content-type": "application/json"}, "body": json.dumps(request_body()),
+                "headers": {"content-type": "application/json"}, "body": json.dumps(request_body(context=AS_OF)),
             },
         ]  # fmt: skip
         environment = release.environment(SERVE_BUNDLE=str(task / PACKAGE_FOLDER))

@@ -115,7 +115,7 @@ def test_the_tier_is_that_of_the_gravest_condition_and_all_are_kept(held: tuple[
     assert found.tier == max(TIERS[name] for name in held)
     said = set(held) - ({"one_ood_flag"} if "two_ood_flags" in held else set())
     assert set(found.conditions) == said
-    assert found.withholds == any(TIERS[name] == 3 and name != "guardrail_block" for name in held)
+    assert found.withholds == any(TIERS[name] == 3 for name in held)
 
 
 def test_no_condition_is_tier_1() -> None:

@@ -7,6 +7,7 @@ import math
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from pipeline_lib.items import Items, TableUnreadable, open_items
 from pipeline_lib.keys import KeyFolder
 from pipeline_lib.publish.tables import FEATURE_TABLES, STATE_TABLES
 from pipeline_lib.serve.parameters import open_keys
-from pipeline_lib.serve.tables import Tables
+from pipeline_lib.serve.tables import Stored, Tables
 
 from .stores import PREFIX, copy_keys, make_tables
 
@@ -98,19 +99,32 @@ def test_a_field_of_another_type_is_unreadable(
 
 
 def test_an_answer_is_remembered_for_its_hours(items: Items) -> None:
-    tables = Tables(items, 0)
-    tables.store_answer("k", "d", "{}", 1_000.5, 48)
-    assert tables.stored_answer("k", 1_000.5 + 48 * 3600 - 1, 48) == ("d", "{}")
-    assert tables.stored_answer("k", 1_000.5 + 48 * 3600, 48) is None
+    tables, claim = Tables(items, 0), Stored("d", "", 1_000.5)
+    assert tables.stored_answer("k") is None
+    assert [tables.claim_answer("k", claim, 48, None) for _ in range(2)] == [True, False]
+    tables.store_answer("k", replace(claim, response="{}"), 48)
+    assert tables.stored_answer("k") == Stored("d", "{}", 1_000.5)
+    old = tables.stored_answer("k")
+    assert [tables.claim_answer("k", Stored("e", "", 9_000.0), 48, old) for _ in range(2)] == [True, False]
+
+
+def test_a_folder_forgets_answers_that_are_past_their_hours(release: Any) -> None:
+    tables = release.service().tables
+    tables.claim_answer("old", Stored("d", "", 1_000.0), 48, None)
+    tables.claim_answer("young", Stored("d", "", 1_001.0), 48, None)
+    tables.claim_answer("new", Stored("d", "", 1_000.0 + 48 * 3600), 48, None)
+    assert [tables.stored_answer(key) is None for key in ("old", "young", "new")] == [True, False, False]
 
 
 def test_only_what_may_be_forgotten_expires(aws: str) -> None:
     items = make_tables()
-    Tables(items, 0).store_answer("k", "d", "{}", 1_000.5, 48)
+    Tables(items, 0).claim_answer("k", Stored("d", "", 1_000.5), 48, None)
+    claimed = boto3.client("dynamodb").get_item(TableName=f"{PREFIX}idempotency", Key={"key": {"S": "k"}})["Item"]
+    Tables(items, 0).store_answer("k", Stored("d", "{}", 1_000.5), 48)
     items.put("feature_row", ROW)
     client = boto3.client("dynamodb")
     answer = client.get_item(TableName=f"{PREFIX}idempotency", Key={"key": {"S": "k"}})["Item"]
-    assert answer["expires_at"] == {"N": str(1_001 + 48 * 3600)}
+    assert answer["expires_at"] == claimed["expires_at"] == {"N": str(1_001 + 48 * 3600)}
     row = client.get_item(TableName=f"{PREFIX}feature_row", Key={"subject_ref": {"S": "s_1"}})["Item"]
     assert "expires_at" not in row
 

@@ -36,7 +36,7 @@ def settings(tmp_path: Path) -> Settings:
 def entries(n: int, **changed: Any) -> list[Entry]:
     at = record.Context(f"r{n}", f"p{n}", "s_c1", None, "v1", "a" * 64, "c" * 64, "c0de")
     request = Request("1", "branch", "branch_initiated", "t", "t", 1, None, (), None, "ko", None)
-    return record.entries(at, request, replace(outcome(Answer()), **changed), None, 900)
+    return record.entries(at, request, replace(outcome(Answer()), **changed), None, (), 900)
 
 
 def served(settings: Settings, answers: Sequence[dict[str, Any]]) -> Log:
@@ -64,7 +64,7 @@ def test_an_empty_window_is_said(settings: Settings) -> None:
 
 STATES: list[tuple[str, dict[str, Any]]] = [
     ("usable", {}),
-    ("not_delivered", {"delivered": False}),
+    ("not_delivered", {"items": ()}),
     ("first_withheld", {"draw": Draw(EXPLORE, "deposit_short")}),
     ("bad_propensity", {"propensities": {"saving": 0.8, "deposit_short": 0.1}}),
     ("bad_propensity", {"propensities": {"saving": 0.0, "deposit_short": 1.0}}),
@@ -83,7 +83,7 @@ def test_every_answer_has_one_state(settings: Settings) -> None:
 
 
 def test_answers_that_cannot_be_used_are_counted_in_the_reason(settings: Settings) -> None:
-    log = served(settings, [DRAWN | {"delivered": False}, DRAWN | {"opt_out": "out"}])
+    log = served(settings, [DRAWN | {"items": ()}, DRAWN | {"opt_out": "out"}])
     assert "none of 2 answers" in str(log.why_not)
     assert "1 by_rules, 1 not_delivered" in str(log.why_not)
 
