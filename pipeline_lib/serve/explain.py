@@ -1,10 +1,10 @@
 """``POST /v1/reasons``: why an item was recommended, and perhaps said better. Imported by its first request.
 
 The answer was stored with its grounds when it was given. The opt-out is read first here too, and makes void what
-models said of the customer. A switch that lets nothing personal be shown stops explanations too; another one does not,
-for what was shown has to be explained, but then nothing is rewritten. A rewrite is asked for only where the policy names
-a provider, the context is rich enough and no switch is active; whatever fails, the template's text is delivered, and
-the record says what failed.
+models said of the customer. A switch that lets nothing personal be shown stops explanations too; another one does
+not, for what was shown has to be explained. A rewrite is asked for only where the policy names a provider, the context
+is rich enough and no switch is active; whatever fails, the template's text is delivered, and the record says what
+failed.
 Source: serving.md 9.4, 11 and 12.
 """
 

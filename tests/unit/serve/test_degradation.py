@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sqlite3
 from collections.abc import Callable, Mapping
@@ -198,3 +199,48 @@ def test_after_a_taken_place_in_the_chain_another_chain_is_opened(release: Any, 
     second = ask(service, request_body())[1]["receipt"]
     assert second["writer_id"] != first["writer_id"]
     assert (second["first_seq"], second["last_seq"]) == (2, 5)
+
+
+def test_what_no_step_named_is_503_and_the_log_says_where_and_not_about_whom(
+    release: Any, request_body: Body, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = release.service()
+
+    def stumbled(subject: str) -> Any:
+        raise RuntimeError(f"nobody foresaw {subject} of c5")
+
+    monkeypatch.setattr(service.tables, "opt_out", stumbled)
+    http, body = ask(service, request_body())
+    assert (http, body["error"]["code"], body["error"]["retryable"]) == (503, "NO_SAFE_ANSWER", True)
+    assert "RuntimeError at test_degradation.py:" in caplog.text
+    assert release.subject("c5") not in caplog.text
+    assert "of c5" not in json.dumps(body) + caplog.text
+
+
+def test_a_stored_value_of_another_kind_is_in_no_log(
+    release: Any, request_body: Body, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = release.service()
+    change(release, "INSERT INTO suitability VALUES (?, 'Kim Min-su 4111', '2026-11-01')", release.subject("c5"))
+    assert ask(service, request_body())[0] == 200
+    assert "suitability: ValueError" in caplog.text
+    assert "Min-su" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("gone", "channel", "fields"),
+    [
+        (None, "branch", ["feature_row", "optout", "suitability"]),
+        (None, "email", ["contact", "feature_row", "optout", "suitability"]),
+        ("suitability", "branch", ["feature_row", "optout"]),
+        ("optout", "branch", ["feature_row", "suitability"]),
+    ],
+)
+def test_the_access_entry_lists_what_was_read(
+    release: Any, request_body: Body, gone: str | None, channel: str, fields: list[str]
+) -> None:
+    if gone:
+        change(release, f"DROP TABLE {gone}")
+    ask(release.service(), request_body(channel=channel))
+    (access,) = [row for row in release.lines()[-1] if row["header"]["event"] == "data_access"]
+    assert [name.partition(":")[0] for name in access["payload"]["fields_read"]] == fields

@@ -76,9 +76,9 @@ class Desk:
         with closing(sqlite3.connect(self.release.tables / "state.sqlite")) as database, database:
             database.execute("INSERT INTO optout VALUES (?, NULL, '2026-11-01')", (self.release.subject(customer),))
 
-    def fire(self) -> None:
+    def fire(self, scope: str = "task", target: str = "churn_signal", fallback: str = "rule_based") -> None:
         with closing(sqlite3.connect(self.release.tables / "state.sqlite")) as database, database:
-            database.execute("INSERT INTO kill_switch VALUES ('k1', 'task', 'churn_signal', 'rule_based', 1, 1)")
+            database.execute("INSERT INTO kill_switch VALUES ('k1', ?, ?, ?, 1, 1)", (scope, target, fallback))
 
     def late(self) -> list[list[dict[str, Any]]]:
         """Rows of each explanation."""
@@ -349,3 +349,22 @@ def test_a_kept_answer_that_is_no_json_is_unreadable(tmp_path: Any) -> None:
         database.execute("UPDATE kept SET body = '{'")
     with pytest.raises(TableUnreadable, match="answer"):
         keep.answer("p", 2.0)
+
+
+@pytest.mark.parametrize(
+    ("scope", "target", "fallback", "http"),
+    [("global", "*", "rule_based", 200), ("cluster", "3", "rule_based", 200), ("global", "*", "disable", 503),
+     ("cluster", "3", "disable", 503)],
+)  # fmt: skip
+def test_a_switch_that_lets_nothing_personal_be_shown_stops_explanations(
+    desk: Desk, scope: str, target: str, fallback: str, http: int
+) -> None:
+    answer = desk.recommend()
+    desk.fire(scope, target, fallback)
+    found, body = desk.ask_first(answer)
+    assert found == http
+    if http == 503:
+        assert (body["error"]["code"], body["error"]["retryable"]) == ("NO_SAFE_ANSWER", True)
+        assert desk.late() == []
+    else:
+        assert body["text"] == answer["items"][0]["reason"]["text"]

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from pipeline_lib.serve import ood, rules, scopes, tiers
+from pipeline_lib.serve.guardrail import CRITERIA, Finding
 from pipeline_lib.serve.layers import Row
 from pipeline_lib.serve.ood import Distance
 from pipeline_lib.serve.tables import Customer, Switch
@@ -220,3 +221,56 @@ def test_modelled_tasks_of_healthy_customers_are_answered_on_their_route(release
     bodies = [ask(service, request_body(customer_id=f"c{i}"))[1] for i in range(1, 41)]
     kept = [body["tasks"][name]["layer"] == routed[name] for body in bodies for name in modelled]
     assert sum(kept) / len(kept) >= 0.99
+
+
+OUTBOUND = {"channel": "app_push", "access_reason": "self_service", "operator_id": None, "terminal_id": None}
+WEB = {**OUTBOUND, "channel": "web"}
+
+
+def delivered(release: Any) -> tuple[bool, int]:
+    """What the record says of the newest answer: shown, and of how many items."""
+    rows = {row["header"]["event"]: row["payload"] for row in release.lines()[-1]}
+    return rows["guardrail"]["delivered"], len(rows["prediction"]["recommended"])
+
+
+@pytest.mark.parametrize("ground", ["models answer", "a switch", "cold start", "opted out"])
+@pytest.mark.parametrize("channel", [{}, WEB, OUTBOUND], ids=["branch", "web", "app_push"])
+def test_what_waits_for_a_review_is_seen_by_a_teller_and_never_sent(
+    release: Any, request_body: Body, ground: str, channel: dict[str, Any]
+) -> None:
+    change(release, "INSERT INTO fairness_state VALUES ('1', '*', 'gender', 'M', 'MARGIN')")
+    change(release, "INSERT INTO fairness_state VALUES ('2', '*', 'gender', 'F', 'MARGIN')")
+    change(release, "DROP TABLE fairness_state" if ground == "cold start" else "SELECT 1")  # unreadable is tier 2 too
+    customer = "c99999" if ground == "cold start" else "c5"
+    service = release.service()
+    assessed(release, service, customer)
+    change(release, "INSERT OR REPLACE INTO contact VALUES (?, 1, 0, 0)", release.subject(customer))
+    if ground == "a switch":
+        change(release, SQL_SWITCH, "sw1", "global", "*", "rule_based")
+    if ground == "opted out":
+        change(release, SQL_OPT_OUT, release.subject("c5"), None)
+    body = ask(service, request_body(customer_id=customer, **channel))[1]
+    assert (body["review"]["tier"], body["review"]["required"]) == (2, True)
+    assert delivered(release) == (bool(body["items"]), len(body["items"]))
+    assert bool(body["items"]) == (channel is not OUTBOUND)
+    if channel is OUTBOUND:
+        assert body["status"] == "withheld_for_review"
+    elif channel is WEB:
+        assert {item["layer"] for item in body["items"]} == {3}
+
+
+@pytest.mark.parametrize("channel", [{}, WEB, OUTBOUND], ids=["branch", "web", "app_push"])
+def test_of_an_answer_with_a_blocked_text_nothing_is_shown(
+    release: Any, request_body: Body, channel: dict[str, Any]
+) -> None:
+    service = release.service()
+    assessed(release, service)
+    change(release, "INSERT OR REPLACE INTO contact VALUES (?, 1, 0, 0)", release.subject("c5"))
+    second = ask(service, request_body())[1]["items"][1]["reason"]["text"]
+    check = service.policy.gate.check
+    blocked = (Finding("regulatory", False, hits=("guaranteed",)),) * len(CRITERIA)
+    service.policy.gate.check = lambda text, evidence: blocked if text == second else check(text, evidence)
+    body = ask(service, request_body(**channel))[1]
+    assert (body["status"], body["items"], body["review"]["tier"]) == ("withheld_for_review", [], 3)
+    assert body["review"]["conditions"][0] == "guardrail_block"
+    assert delivered(release) == (False, 0)

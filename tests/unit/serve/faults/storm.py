@@ -48,6 +48,8 @@ class Figures:
     layers: Counter[int] = field(default_factory=Counter)
     receipts: dict[str, Receipt] = field(default_factory=dict)
     """By request id, of every personal answer."""
+    shown: dict[str, bool] = field(default_factory=dict)
+    """By prediction id: whether the answer had a personal item."""
     unanswered_sets: int = 0
     """Entries of requests that were told they are not recorded: durable all the same, and nobody saw an answer."""
     verdict: str = ""
@@ -176,6 +178,7 @@ class Storm:
         figures.layers.update(task["layer"] for task in answer["tasks"].values())
         if answer["receipt"]:
             figures.personal += 1
+            figures.shown[answer["prediction_id"]] = bool(answer["items"]) and answer["status"] != "static_content"
             figures.receipts[answer["request_id"]] = Receipt(origin=record.origin(world.settings), **answer["receipt"])
 
     def _body(self, number: int) -> tuple[dict[str, Any], bool]:
@@ -202,11 +205,15 @@ class Storm:
         settings, figures = self.world.settings, self.figures
         self.sink_state[:] = ["up", "up"]
         by_request: dict[str, list[str]] = {}
+        delivered: dict[str | None, Any] = {}
         for row in session.rows(settings):
+            if row.header["event"] == "guardrail":
+                delivered[row.header["prediction_id"]] = row.payload["delivered"]
             if row.header["request_id"]:
                 by_request.setdefault(row.header["request_id"], []).append(row.header["event"])
         assert all(sorted(events) == EVENTS for events in by_request.values())
         assert not figures.receipts.keys() - by_request.keys()
+        assert {name: delivered[name] for name in figures.shown} == figures.shown
         figures.unanswered_sets = len(by_request.keys() - figures.receipts.keys())
         checkpoint.seal(settings)
         receipts = list(figures.receipts.values())

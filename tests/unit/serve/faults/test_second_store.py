@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -149,27 +150,59 @@ def test_evidence_is_read_from_both_and_written_to_the_first_alone(stores: tuple
             call()
 
 
+class Silent:
+    """Somebody who takes every call and never says a word."""
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.setblocking(False)
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def calls(self) -> list[bytes]:
+        """What was said in every call so far."""
+        found = []
+        with suppress(BlockingIOError):
+            while True:
+                call, _ = self._listener.accept()
+                with call:
+                    found.append(call.recv(1 << 20))
+        return found
+
+    def close(self) -> None:
+        self._listener.close()
+
+
 @pytest.fixture
-def silent() -> Iterator[str]:
-    """Somebody who takes the call and never says a word."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+def silent() -> Iterator[Silent]:
+    made = Silent()
+    yield made
+    made.close()
 
 
 @pytest.mark.usefixtures("aws")
 def test_a_bucket_that_never_answers_is_left_for_the_second_store(
-    monkeypatch: pytest.MonkeyPatch, silent: str, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, silent: Silent, tmp_path: Path
 ) -> None:
     """Without its own timeout the first call alone would take a minute, and the test's limit would end it."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL", silent)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", silent.url)
     sink = open_sink("s3://record", f"file://{tmp_path}/second-only", 0.2)
     sink.create("seg/a", b"x")
     assert LocalObjects(tmp_path / "second-only").get("seg/a") == b"x"
     alone = open_sink("s3://record", None, 0.2)
     with pytest.raises(StoreError, match="Read timeout"):
         alone.create("seg/a", b"x")
+
+
+@pytest.mark.usefixtures("aws")
+def test_when_both_stores_hang_each_is_asked_once_and_the_function_still_answers(
+    world: World, silent: Silent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", silent.url)
+    world.variables |= {"SERVE_AUDIT": "s3://record/evidence", "SERVE_AUDIT_SECONDARY": "s3://second/evidence"}
+    assert world.ask().body["status"] == "static_content"
+    calls = silent.calls()
+    assert [b"PUT /record/" in said or b"Host: record." in said for said in calls] == [True, False]
+    assert [b"expect" in said.lower() for said in calls] == [False, False]  # it would wait a second for the go-ahead
 
 
 def test_a_store_without_a_timeout_keeps_the_librarys_patience(aws: str) -> None:
