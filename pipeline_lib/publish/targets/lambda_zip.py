@@ -20,8 +20,8 @@ RUNTIME = "python3.11"
 PACKAGE_FOLDER = "release"
 LIBRARY = Path(__file__).resolve().parent.parent.parent
 CODE = (
-    "__init__.py", "business_time.py", "canonical.py", "conditions.py", "errors.py", "keys.py", "objects.py",
-    "records.py",
+    "__init__.py", "business_time.py", "canonical.py", "conditions.py", "errors.py", "hard_bounds.py", "keys.py",
+    "objects.py", "records.py",
     "audit/__init__.py", "audit/catalogue.py", "audit/chain.py", "audit/line.py", "audit/log.py", "audit/merkle.py",
     "audit/segment.py", "audit/sinks.py", "forest", "items", "serve",
 )  # fmt: skip
