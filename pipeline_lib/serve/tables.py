@@ -137,7 +137,7 @@ class Tables:
             found = self.items.get("suitability", subject)
             if found is None:
                 return Assessment(None, None)
-            return Assessment(known_tolerance(found["tolerance"]), _date(found["assessed_at"]))
+            return Assessment(known_tolerance(_number(found["tolerance"])), _date(found["assessed_at"]))
 
     def customer(self, subject: str) -> Customer | None:
         """The customer's row, or None for somebody unknown (cold start)."""
@@ -195,8 +195,8 @@ def _customer(meta: Mapping[str, Any], found: Mapping[str, Any]) -> Customer:
         refreshed=date.fromisoformat(meta["as_of"]),
         snapshot=date.fromisoformat(found["snapshot_date"]),
         held=tuple(json.loads(found["held"])),
-        age=known_age(found["age"]),
-        income=known_income(found["income"]),
+        age=known_age(_number(found["age"])),
+        income=known_income(_number(found["income"])),
         currency=meta["currency"],
         protected=json.loads(found["protected"]),
         teacher=_signals(meta, found["gates"]),
@@ -225,6 +225,13 @@ def _floats(blob: bytes) -> array[float]:
     values = array("f")
     values.frombytes(blob)
     return values
+
+
+def _number(value: Any) -> int | float | None:
+    """Neither a text that looks like a number nor a truth value is one; whether it can be true is asked later."""
+    if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
+        raise TypeError(f"a number expected, found {type(value).__name__}")
+    return value
 
 
 def _date(value: Any) -> date | None:

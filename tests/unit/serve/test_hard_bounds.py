@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from pipeline_lib import hard_bounds, settings
 from pipeline_lib.errors import SettingsError
+from pipeline_lib.items import TableUnreadable
 from pipeline_lib.serve.handler import open_service
 from pipeline_lib.serve.suitability import (
     Caps,
@@ -213,11 +214,14 @@ def test_a_stored_value_that_cannot_be_true_counts_as_unknown(release: Any, fiel
     policy, subject, today = service.policy, release.subject("c13"), release.now.date()
     assessed(release, service, "c13", 5)
     service.tables.items = Doctored(service.tables.items, **{field: value})
-    customer = service.tables.customer(subject)
+    try:
+        customer = service.tables.customer(subject)
+    except TableUnreadable:  # of another kind: the whole row is not used
+        customer = None
     profile = policy.profile(service.tables.assessment(subject), customer, today)
     assert policy.suitability.senior(profile) or field != "age"
     assert policy.suitability.low_income(profile) or field != "income"
-    assert customer.row.values, "one bad field leaves the row"
+    assert (customer is None) == isinstance(value, (bool, str, bytes, list)), "a bad number leaves the row"
 
 
 @pytest.mark.parametrize("value", [5.9, True, "5", 0, 6, math.nan, math.inf, 10**400, b"5"], ids=repr)

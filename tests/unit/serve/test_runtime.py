@@ -30,7 +30,7 @@ from pipeline_lib.serve.local import event
 
 from .conftest import Release
 from .stores import PREFIX, copy_keys, copy_tables, make_tables
-from .test_absence import task, zipped  # noqa: F401
+from .test_absence import DAY_OF_ROWS, task, zipped  # noqa: F401
 
 BUCKET = "bank-audit"
 HEALTH = {"rawPath": "/v1/health", "requestContext": {"http": {"method": "GET"}}}
@@ -134,7 +134,12 @@ def test_an_instance_answers_and_records(
     release: Release,
     request_body: Callable[..., dict[str, Any]],
 ) -> None:
-    bodies: list[Any] = [HEALTH, event(request_body()), event(request_body(customer_id="")), ["no", "object"]]
+    bodies: list[Any] = [
+        HEALTH,
+        event(request_body(context=DAY_OF_ROWS)),
+        event(request_body(customer_id="")),
+        ["no", "object"],
+    ]
     posted = answers(task, place, [json.dumps(body).encode() for body in bodies])
     assert [where for where, _ in posted] == [f"invocation/r{n}/response" for n in range(4)]
     assert [answer["statusCode"] for _, answer in posted] == [200, 200, 400, 404]
