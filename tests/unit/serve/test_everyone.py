@@ -54,7 +54,7 @@ def write(ctx: RunContext, sql: str, *values: Any) -> None:
 def test_stored_answers_are_the_functions_answers(night: RunContext) -> None:
     pepper = KeyFolder(night.settings.place.keys).pepper()
     for i in range(1, 41):  # a tolerance each, so that there is something to recommend
-        local.assess(night.settings, f"c{i}", 1 + i % 5, night.logical_date)
+        local.assess(night.settings, f"c{i}", 1 + i % 5, night.logical_date, "ann")
     answers, scores = all_ranges(night)
     service = local.open_local(night.settings)
     compared = 0
