@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -28,7 +27,7 @@ from pipeline_lib.serve.suitability import (
 )
 from pipeline_lib.settings import Place
 
-from .asking import ask, assessed
+from .asking import ask, assessed, rebaked
 from .test_score import TODAY
 
 Body = Callable[..., dict[str, Any]]
@@ -82,23 +81,6 @@ def test_a_release_that_loosens_a_cap_does_not_start(release: Any, key: str, loo
     resealed = rebaked(release, "serving", lambda policy: changed(policy, key, loose))
     with pytest.raises(SettingsError, match=key):
         open_service(release.environment(SERVE_MANIFEST_SHA256=resealed))
-
-
-def rebaked(release: Any, name: str, change: Callable[[Any], Any]) -> str:
-    """SHA-256 of the manifest of a release whose policy file was changed before it was sealed."""
-    path = release.folder / "policy" / f"{name}.json"
-    path.write_text(json.dumps(change(json.loads(path.read_text()))))
-    manifest = json.loads((release.folder / "manifest.json").read_text())
-    for file in manifest["files"]:
-        if file["path"] == f"policy/{name}.json":
-            file["sha256"] = sha256(path.read_bytes())
-    data = json.dumps(manifest).encode()
-    (release.folder / "manifest.json").write_bytes(data)
-    return sha256(data)
-
-
-def sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 @pytest.mark.parametrize("grade", [0, -1, 6, 1.5, "1", True])
