@@ -4,9 +4,11 @@ its own folder, and nothing before it was looked at.
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import subprocess
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -124,3 +126,12 @@ def test_code_without_a_kernel_is_not_released_to_lambda(bank: Any, monkeypatch:
     with versions.opened(bank.objects, KeyFolder(bank.settings.place.keys), version) as copy:
         with pytest.raises(ActivationFailed, match="has no kernel"):
             lambda_zip.bundle(copy)
+
+
+def test_the_kernel_is_the_only_shared_object_that_lambda_gets(bank: Any) -> None:
+    version = bank.read("package").facts["version"]
+    with versions.opened(bank.objects, KeyFolder(bank.settings.place.keys), version) as copy:
+        data = lambda_zip.bundle(copy)
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        (only,) = [name for name in archive.namelist() if ".so" in Path(name).suffixes]
+    assert only.startswith(lambda_zip.KERNEL)
