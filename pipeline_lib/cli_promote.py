@@ -20,7 +20,7 @@ from typing import Any
 from pipeline_lib import cli_person
 from pipeline_lib.business_time import SEOUL
 from pipeline_lib.cli_person import Shown, add_person, command
-from pipeline_lib.errors import ActivationFailed, LockBusy, PipelineError, RequestRefused, SettingsError
+from pipeline_lib.errors import ActivationFailed, DoneUnrecorded, LockBusy, PipelineError, RequestRefused, SettingsError
 from pipeline_lib.settings import Settings
 
 CODES: tuple[tuple[type[PipelineError], int], ...] = (
@@ -28,6 +28,7 @@ CODES: tuple[tuple[type[PipelineError], int], ...] = (
     (SettingsError, 2),
     (ActivationFailed, 4),
     (LockBusy, 5),
+    (DoneUnrecorded, 7),
     (PipelineError, 3),
 )
 """First match wins. Source: promotion.md section 12."""

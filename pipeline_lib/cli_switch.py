@@ -2,7 +2,8 @@
 
 Firing takes one person and works at the next request. Clearing takes two: one types ``clear``, another ``agree`` under
 their own login, within the hour. Exit codes as of ``pipeline promote``: 0 done, 2 refused, 3 state or record could not
-be used, 6 recorded, and waits for the second person.
+be used and nothing changed, 6 recorded, and waits for the second person, 7 done, and neither record nor store keeps it:
+keep what was printed.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ PipelineError
     SignatureInvalid   a signature or MAC does not verify
     AppendFailed       the entry is not durable: the action it records must not happen
       PlaceTaken       the next place of the chain holds something else: the entry is certainly not there
+    DoneUnrecorded     the act was done, and neither the record nor the store keeps that it was
     NotIntact          verification did not end INTACT: .report
       Tampered         somebody changed the record
       NotVerified      something could not be looked at or is missing; never to be read as intact
@@ -164,6 +165,10 @@ class AppendFailed(AuditError):
 
 class PlaceTaken(AppendFailed):
     """The next place of the chain holds something else: these entries are certainly not in the record."""
+
+
+class DoneUnrecorded(AuditError):
+    """Only turning a switch may act before it is recorded. The message has the row: its last copy."""
 
 
 class NotIntact(AuditError):

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipeline_lib.audit import session
+from pipeline_lib.cli_person import person
 from pipeline_lib.errors import ObjectMissing, SettingsError
 from pipeline_lib.expectations import data_docs
 from pipeline_lib.keys import KeyFolder
@@ -115,7 +116,7 @@ def _answer(ctx: RunContext) -> Iterator[str]:
         return
     try:
         on = local.refreshed_on(ctx.settings)
-        local.assess(ctx.settings, customer, DEMO_TOLERANCE, on)
+        local.assess(ctx.settings, customer, DEMO_TOLERANCE, on, person())
         answer = local.ask(local.open_local(ctx.settings), local.sample_request(customer, on))
     except (SettingsError, ObjectMissing) as error:
         yield f"answer     none: {error}"

@@ -58,7 +58,9 @@ class Forest:
         if version != VERSION:
             raise ContractError(f"a compiled forest of layout {version}, this code reads {VERSION}")
         self.data = data
-        if not self.outputs or not self.trees or self.leaves < self.trees or self.mask_bits not in (0, 32, 64):
+        if not self.outputs or not self.trees or self.trees % self.outputs:  # LightGBM makes room for any number
+            raise ContractError(f"a compiled forest should have {PROMISES[2]}")
+        if self.leaves < self.trees or self.mask_bits not in (0, 32, 64):
             raise ContractError(f"a compiled forest should have {PROMISES[2]}")
         if HEADER.size + sum(padded(size) for _, size in self.sections().values()) + names != len(data):
             raise ContractError(f"a compiled forest should have {PROMISES[4]}")

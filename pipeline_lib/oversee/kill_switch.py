@@ -17,7 +17,7 @@ from typing import Any
 from pipeline_lib.audit import session
 from pipeline_lib.audit.operation import Phase
 from pipeline_lib.business_time import utc_now
-from pipeline_lib.errors import RequestRefused
+from pipeline_lib.errors import DoneUnrecorded, RequestRefused
 from pipeline_lib.items.place import writable
 from pipeline_lib.objects import open_objects
 from pipeline_lib.oversee import switch_state, unrecorded
@@ -45,6 +45,7 @@ def fire(
     Raises:
         RequestRefused: no operator or no reason.
         TableUnreadable: the state cannot be changed. The function takes a table that it cannot read as on.
+        DoneUnrecorded: the switch is on; neither the record nor the store keeps who turned it.
     """
     operator, reason = persons.named(operator, reason, settings.promotion.force)
     objects, at = open_objects(settings.place.root), utc_now()
@@ -53,8 +54,11 @@ def fire(
         FIRED, f"{FIRED}:{request_id}", now, operator, reason, severity="info" if duplicate else "critical",
         duplicate=duplicate, effective_at=at.isoformat(), incident_id=_ticket(incident),
     )  # fmt: skip
-    recorded = unrecorded.record(settings, objects, row)
     log.warning("%s is on (version %d) by %s", now.switch_id, now.version, operator)
+    try:
+        recorded = unrecorded.record(settings, objects, row)
+    except DoneUnrecorded as error:
+        raise DoneUnrecorded(f"{now.switch_id} IS ON (version {now.version}). {error}") from error
     return {"switch": now.switch_id, "version": now.version, "duplicate": duplicate, "recorded": recorded}
 
 
@@ -98,6 +102,7 @@ def clear(settings: Settings, switch_id: str, person: str, statement: str) -> di
 
     Raises:
         RequestRefused: the switch is not on, nobody asked within the hour, or it is who asked.
+        DoneUnrecorded: the switch is off, as the record said it would be; that it is done is recorded by the same call.
         AuditError: it could not be recorded; the switch is still on.
     """
     person, statement = persons.named(person, statement, settings.promotion.force)

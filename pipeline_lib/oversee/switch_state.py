@@ -38,16 +38,18 @@ class Switch:
         Raises:
             RequestRefused: no such scope, task, cluster or fallback.
         """
-        tasks = sorted(settings.tasks.tasks)
+        tasks, clusters = sorted(settings.tasks.tasks), settings.features.mixture.clusters
         good = {
             "global": target == EVERYBODY,
             "task": target in tasks,
-            "cluster": target.isascii() and target.isdigit(),
+            "cluster": target.isascii() and target.isdigit() and int(target) < clusters,
         }
         if scope not in good:
             raise RequestRefused(f"scope is one of {', '.join(good)}, found {scope!r}")
         if not good[scope]:
-            expected = {"global": EVERYBODY, "task": ", ".join(tasks), "cluster": "a number"}[scope]
+            expected = {"global": EVERYBODY, "task": ", ".join(tasks), "cluster": f"a number from 0 to {clusters - 1}"}[
+                scope
+            ]
             raise RequestRefused(f"target of scope {scope} is {expected}, found {target!r}")
         known = (RULES,) if scope == "task" else (RULES, DISABLE)
         if fallback not in known:

@@ -17,7 +17,7 @@ from typing import Any
 
 from pipeline_lib.canonical import canonical_bytes, digest, with_decimals
 from pipeline_lib.errors import ContractError
-from pipeline_lib.forest import SUFFIX
+from pipeline_lib.forest import SUFFIX, library
 from pipeline_lib.forest.compiling import compile_text
 from pipeline_lib.keys import KeyFolder
 from pipeline_lib.manifest import describe
@@ -95,6 +95,7 @@ def _assemble(ctx: RunContext, students: Mapping[str, StageOutput], folder: Path
         "files": [{"path": e.path, "bytes": e.bytes, "sha256": e.sha256} for e in entries],
         "total_bytes": total,
         "lightgbm_version": installed_version("lightgbm"),
+        "lightgbm_sha256": library.sha256(found) if (found := library.installed()) else None,
         "package_state": INCOMPLETE if _incomplete(distill, tasks) else COMPLETE,
     }
     return {"version": f"v{ctx.logical_date:%Y%m%d}-{digest(with_decimals(body))[:8]}", **body}

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline_lib import settings
+from pipeline_lib.cli_person import person
 from pipeline_lib.errors import PipelineError
 from pipeline_lib.serve import local
 from pipeline_lib.serve.handler import respond
@@ -55,7 +56,7 @@ def _response(asked: argparse.Namespace) -> dict[str, Any]:
         return answered
     today = local.refreshed_on(bank)
     if asked.tolerance is not None:
-        local.assess(bank, asked.customer, asked.tolerance, today)
+        local.assess(bank, asked.customer, asked.tolerance, today, person())
     return local.ask(service, local.sample_request(asked.customer, today))
 
 
@@ -64,7 +65,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("request", nargs="?", help="file with a request body")
     parser.add_argument("--dataset", help="which bank")
     parser.add_argument("--customer", help="customer id of a sample request")
-    parser.add_argument("--tolerance", type=int, choices=range(1, 6), help="record this risk tolerance first")
+    parser.add_argument(
+        "--tolerance",
+        type=int,
+        choices=range(1, 6),
+        help="hold a suitability interview first: recorded as yours, and stored",
+    )
     parser.add_argument("--health", action="store_true")
     return parser
 

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 UNLISTED = ("manifest.json", "manifest.sig")
-RUNTIME = "lib/"
-"""The shared libraries a release puts beside the package; they belong to the code, not to the version."""
 
 
 class Bundle:
@@ -72,7 +70,7 @@ def open_bundle(folder: Path, manifest_sha256: str) -> Bundle:
     bundle = open_policy(folder, manifest_sha256)
     expected = _digests(bundle.manifest)
     found = set(_files(folder))
-    extra = sorted(n for n in found - expected.keys() if n not in UNLISTED and not n.startswith(RUNTIME))
+    extra = sorted(n for n in found - expected.keys() if n not in UNLISTED)
     missing = sorted(name for name in expected.keys() - found if compiled(name) not in expected)
     changed = sorted(name for name in expected.keys() & found if not _held(bundle, name, expected[name]))
     if extra or missing or changed:

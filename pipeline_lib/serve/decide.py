@@ -22,9 +22,6 @@ from pipeline_lib.serve.score import task_values
 from pipeline_lib.serve.suitability import Item
 from pipeline_lib.serve.tables import Assessment, Contact, Customer, OptOut, Switch
 
-CLOCK_SLACK_D = 1
-"""Rows dated so far ahead are a night's work in another time zone; beyond it a clock is wrong [days]."""
-
 
 @dataclass(frozen=True)
 class Known:
@@ -119,10 +116,8 @@ def overrides(policy: Policy, known: Known, today: date, late: Callable[[], bool
         return Overrides("FEATURES_UNREADABLE" if "feature_row" in known.trouble else "COLD_START")
     if known.customer.row.schema_hash != policy.models.bundle.manifest["feature_schema_hash"]:
         return Overrides("SCHEMA_MISMATCH")
-    if (today - known.customer.refreshed).days > int(policy.serving["feature"]["hard_max_age_d"]):
-        return Overrides("FEATURES_TOO_OLD")
-    if (known.customer.refreshed - today).days > CLOCK_SLACK_D:
-        return Overrides("FEATURES_FROM_FUTURE")
+    if trouble := policy.row_trouble(known.customer, today):
+        return Overrides(trouble)
     return Overrides(None, tasks, late)
 
 

@@ -11,7 +11,6 @@ from pipeline_lib.serve.kernel import Kernel, LibraryFailed, find_kernel
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
     from typing import Protocol
 
     from pipeline_lib.forest.layout import Forest
@@ -32,19 +31,26 @@ if TYPE_CHECKING:
             """Raises ContractError or LibraryFailed."""
 
 
-def open_engine(folder: Path | None = None) -> Engine:
-    """The kernel, else LightGBM's library of the bundle or the environment. Raises LibraryFailed: neither is there."""
+def open_engine(lightgbm_sha256: str | None = None) -> Engine:
+    """The kernel, else LightGBM's installed library.
+
+    Args:
+        lightgbm_sha256: the only library that may answer, as a manifest names it; None: whatever is installed.
+
+    Raises:
+        LibraryFailed: neither is there.
+    """
     try:
         return Kernel(find_kernel())
     except LibraryFailed as error:
-        return _lightgbm(folder, str(error))
+        return _lightgbm(lightgbm_sha256, str(error))
 
 
-def _lightgbm(folder: Path | None, why: str) -> Engine:
+def _lightgbm(sha256: str | None, why: str) -> Engine:
     # Only here: a start that does not need them should not pay for them.
     import logging
 
     from pipeline_lib.serve.lightgbm_c import Library, find_library
 
     logging.getLogger(__name__).warning("predicting through LightGBM's library: %s", why)
-    return Library(find_library(folder))
+    return Library(find_library(sha256))

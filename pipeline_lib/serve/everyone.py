@@ -27,7 +27,7 @@ from pipeline_lib.items.place import WAIT_S
 from pipeline_lib.records import Receipt
 from pipeline_lib.runs import Out, RunContext, StageOutput
 from pipeline_lib.serve import local
-from pipeline_lib.serve.request import Request
+from pipeline_lib.serve.request import Refused, Request
 from pipeline_lib.serve.service import Service
 
 log = logging.getLogger(__name__)
@@ -129,12 +129,28 @@ class _Held:
 
 
 def _answered(ctx: RunContext, service: Service, group: Sequence[str]) -> list[tuple[str, Mapping[str, Any]]]:
-    """(subject, response) of a group, recorded in one segment whose receipt every response carries."""
+    """(subject, response) of a group, recorded in one segment whose receipt every personal response carries."""
     held = _Held()
     asked, holding = _request(ctx), replace(service, append=held)
-    bodies = [(subject, holding.answer(asked, subject, uuid.uuid4().hex)) for subject in group]
-    receipt = service.append(held.entries).to_dict()
-    return [(subject, {**body, "receipt": {k: receipt[k] for k in body["receipt"]}}) for subject, body in bodies]
+    bodies = [(subject, _answer(holding, asked, subject)) for subject in group]
+    receipt = service.append(held.entries).to_dict() if held.entries else {}
+    return [(subject, _receipted(body, receipt)) for subject, body in bodies]
+
+
+def _answer(service: Service, asked: Request, subject: str) -> Mapping[str, Any]:
+    """What the function would answer; one that it would refuse is a row without items, and costs nobody else theirs."""
+    try:
+        return service.answer(asked, subject, uuid.uuid4().hex)
+    except Refused as refused:
+        log.error("%s: %s: %s", STAGE, refused.code, refused.message)
+        return {"prediction_id": None, "served_at": service.now().isoformat(), "status": refused.code, "items": [],
+                "tasks": {}, "review": {"tier": None}, "receipt": None}  # fmt: skip
+
+
+def _receipted(body: Mapping[str, Any], receipt: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Static content is of nobody and has no receipt."""
+    own = body["receipt"]
+    return body if own is None else {**body, "receipt": {name: receipt[name] for name in own}}
 
 
 def _request(ctx: RunContext) -> Request:
@@ -167,7 +183,7 @@ def _written(out: Out, bodies: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
     out.facts.update(
         customers=len(answers),
         status=dict(Counter(row["status"] for row in answers)),
-        review_tier=dict(Counter(str(row["review_tier"]) for row in answers)),
+        review_tier=dict(Counter("none" if row["review_tier"] is None else str(row["review_tier"]) for row in answers)),
         layer=dict(Counter(str(row["layer"]) for row in scores)),
     )
 

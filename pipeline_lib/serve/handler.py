@@ -61,6 +61,8 @@ from pipeline_lib.serve.tables import Tables
 
 log = logging.getLogger(__name__)
 _VARIABLES = ("BUNDLE", "MANIFEST_SHA256", "TABLES", "AUDIT", "KEYS", "ORIGIN", "KEY_ID", "ENV")
+_ALLOWED = {"SERVE_ENV": ("local", "staging", "prod"), "SERVE_AUTHORIZER": (None, caller.JWT)}
+"""A misspelt guard would be no guard. None: the variable may be left out."""
 RECOMMEND, EXPLAIN = ("POST", "/v1/recommendations"), ("POST", "/v1/reasons")
 
 
@@ -111,7 +113,7 @@ def open_service(environ: Mapping[str, str]) -> Service:
     """A function instance from its environment.
 
     Raises:
-        SettingsError: a variable is missing, or the policy loosens a hard cap.
+        SettingsError: a variable is missing or has a value that means nothing, or the policy loosens a hard cap.
         ManifestMismatch: not even the policy verifies.
         SecretMissing: no pepper or no root key.
         StoreError: SERVE_AUDIT is no store. Whether it answers is found out by the first append.
@@ -181,6 +183,10 @@ def _place(environ: Mapping[str, str]) -> dict[str, str]:
     place = {name: environ.get(f"SERVE_{name}", "") for name in _VARIABLES}
     if missing := [f"SERVE_{name}" for name, value in place.items() if not value]:
         raise SettingsError(f"environment: {', '.join(missing)} must be set")
+    for name, allowed in _ALLOWED.items():
+        if (found := environ.get(name, allowed[0])) not in allowed:
+            said = " or ".join(value for value in allowed if value is not None)
+            raise SettingsError(f"environment: {name} is {found!r}, allowed: {said}")
     return place
 
 
@@ -200,10 +206,10 @@ def _routed(
     if route not in (RECOMMEND, EXPLAIN):
         raise Refused(404, "NO_SUCH_ROUTE", "known: POST /v1/recommendations, POST /v1/reasons, GET /v1/health")
     body = body_of(_payload(event), _media_type(event))
-    caller.check(event, body, os.environ.get("SERVE_AUTHORIZER"))
+    who = caller.check(event, body, os.environ.get("SERVE_AUTHORIZER"))
     if route == EXPLAIN:
         return get_service().explain(body, request_id)
-    return get_service().recommend(body, request_id, remaining_s)
+    return get_service().recommend(caller.named(body, who), request_id, remaining_s)
 
 
 def _place_of(error: BaseException) -> str:

@@ -1,7 +1,8 @@
 """LightGBM's shared library through its C interface, without the Python package: the fallback and the oracle.
 
 ``import lightgbm`` costs 0.6 s and pulls scikit-learn in where that is installed; loading the library alone costs
-a tenth. The library is the one of the installed package (found without importing it) or ``lib/`` in the bundle.
+a tenth. The library is that of the installed package, found without importing it; whether it is the one that a version
+was judged with is looked at before a line of it runs.
 Source of the calls: LightGBM ``include/LightGBM/c_api.h``, version 4.
 """
 
@@ -11,9 +12,9 @@ import ctypes
 import logging
 from collections.abc import Sequence
 from ctypes import byref, c_char_p, c_double, c_float, c_int, c_int32, c_int64, c_void_p
-from importlib.util import find_spec
 from pathlib import Path
 
+from pipeline_lib.forest import library
 from pipeline_lib.forest.layout import Forest
 from pipeline_lib.forest.text import text_of
 from pipeline_lib.serve.kernel import LibraryFailed
@@ -27,29 +28,45 @@ _FLOAT32, _RAW = 0, 1
 _PARAMETERS = b"num_threads=1 verbosity=-1"
 
 
-def find_library(bundle: Path | None = None) -> Path:
-    """``lib/lib_lightgbm.so`` of the bundle, else the installed package's. Raises LibraryFailed."""
-    places = [bundle / "lib" / "lib_lightgbm.so"] if bundle else []
-    places += [Path("/opt/lib/lib_lightgbm.so")]  # where a Lambda layer puts shared libraries
-    spec = find_spec("lightgbm")
-    for folder in spec.submodule_search_locations or () if spec else ():
-        places += [Path(folder) / "lib" / "lib_lightgbm.so", Path(folder) / "lib_lightgbm.so"]
-    for place in places:
-        if place.is_file():
-            return place
-    raise LibraryFailed(f"no lib_lightgbm.so at {[str(place) for place in places]}")
+_CALLS = (
+    "LGBM_GetLastError", "LGBM_RegisterLogCallback", "LGBM_BoosterLoadModelFromString", "LGBM_BoosterGetNumClasses",
+    "LGBM_BoosterGetNumFeature", "LGBM_BoosterPredictForMatSingleRowFastInit",
+    "LGBM_BoosterPredictForMatSingleRowFast", "LGBM_FastConfigFree", "LGBM_BoosterFree",
+)  # fmt: skip
+
+
+def find_library(sha256: str | None = None) -> Path:
+    """The installed package's library.
+
+    Args:
+        sha256: the only bytes that will do, as the manifest has them; None: whatever is installed.
+
+    Raises:
+        LibraryFailed: it is not installed, or another one is.
+    """
+    found = library.installed()
+    if found is None:
+        raise LibraryFailed(f"no {library.NAME}: LightGBM is not installed here")
+    try:
+        digest = sha256 if sha256 is None else library.sha256(found)
+    except OSError as error:
+        raise LibraryFailed(f"{found} cannot be read: {error}") from error
+    if digest != sha256:
+        raise LibraryFailed(
+            f"{found} has SHA-256 {digest}, the version was judged with {sha256 or 'none that it names'}"
+        )
+    return found
 
 
 class Library:
-    """The loaded library. OpenMP is taken from beside it when it is there: a bare runtime may lack it."""
+    """The loaded library. Loading it runs code of its own: ``find_library`` says whose. Raises LibraryFailed."""
 
     def __init__(self, path: Path) -> None:
-        openmp = path.with_name("libgomp.so.1")
         try:
-            if openmp.is_file():
-                ctypes.CDLL(str(openmp), mode=ctypes.RTLD_GLOBAL)
             self._lib = ctypes.CDLL(str(path))
-        except OSError as error:
+            for name in _CALLS:
+                getattr(self._lib, name)
+        except (OSError, AttributeError) as error:
             raise LibraryFailed(f"{path} cannot be loaded: {error}") from error
         self._lib.LGBM_GetLastError.restype = c_char_p
         self._quiet = ctypes.CFUNCTYPE(None, c_char_p)(_to_log)  # kept: the library holds only the pointer

@@ -6,6 +6,7 @@ Runs in a plain shell beside the pipeline, so it may read the settings; the hand
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 from urllib.parse import urlparse
 
 from pipeline_lib.audit import session
+from pipeline_lib.audit.operation import record_operation
 from pipeline_lib.errors import ObjectMissing, SettingsError
 from pipeline_lib.items import FEATURES, meta, open_items
 from pipeline_lib.items.place import WAIT_S
@@ -23,6 +25,7 @@ from pipeline_lib.serve.tables import Tables
 from pipeline_lib.settings import Settings
 
 JSON_TYPE = "application/json"
+RECORDED = "suitability_recorded"
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -113,9 +116,22 @@ def served_rows(settings: Settings) -> Mapping[str, Any]:
     return found
 
 
-def assess(settings: Settings, customer_id: str, tolerance: int, on: date) -> None:
-    """Record a suitability interview: without one no product may be recommended."""
+def assess(settings: Settings, customer_id: str, tolerance: int, on: date, by: str) -> None:
+    """A suitability interview: without one no product may be recommended. Recorded first, and only then done.
+
+    Args:
+        by: who held it, authenticated.
+
+    Raises:
+        AuditError: it could not be recorded; nothing changed.
+        TableUnreadable: it was recorded and is not done; the same again does it.
+    """
     subject = subject_ref(KeyFolder(settings.place.keys).pepper(), customer_id)
+    record_operation(
+        settings, RECORDED, f"{RECORDED}:{uuid.uuid4()}", service="branch", object_type="suitability",
+        object_id=subject, reason="suitability interview", actor=("human", by),
+        details={"tolerance": tolerance, "assessed_at": on.isoformat()},
+    )  # fmt: skip
     Tables(open_items(tables_url(settings), WAIT_S), 0).record_assessment(subject, tolerance, on)
 
 

@@ -32,7 +32,7 @@ def require_lightgbms_scores(
         ContractError: naming model and row whose raw scores differ in any bit.
         LibraryFailed: there is no LightGBM to ask.
     """
-    library, asked = Library(find_library(bundle.folder)), 0
+    library, asked = Library(find_library()), 0
     for task in bundle.manifest["tasks"]:
         name, first = str(task["name"]), int(task["serve_layer"])
         for layer in range(first, RULES):

@@ -12,6 +12,7 @@ from datetime import date
 from math import log as ln
 from typing import Any
 
+from pipeline_lib import hard_bounds
 from pipeline_lib.errors import SettingsError
 from pipeline_lib.serve import ood, transform
 from pipeline_lib.serve.bundle import Bundle
@@ -23,10 +24,12 @@ from pipeline_lib.serve.rules import RuleBook, Task
 from pipeline_lib.serve.rules.check import checked
 from pipeline_lib.serve.score import Scorer, Situation
 from pipeline_lib.serve.slate import Scored
-from pipeline_lib.serve.suitability import Caps, Item, Profile, Suitability, krw_rate
+from pipeline_lib.serve.suitability import Caps, Item, Profile, Suitability, known_income, krw_rate
 from pipeline_lib.serve.tables import Assessment, Contact, Customer
 
 log = logging.getLogger(__name__)
+CLOCK_SLACK_D = 1
+"""Rows dated so far ahead are a night's work in another time zone; beyond it a clock is wrong [days]."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ class Policy:
         baked = bundle.policy
         serving, products = baked["serving"], baked["products"]
         scope = serving["scope"]
+        hard_bounds.require(serving, products, f"{bundle.folder}/policy")
         caps = Caps.from_policy(serving["suitability"])
         return cls(
             models=_checked(open_models(bundle, predictor, refused)),
@@ -89,11 +93,22 @@ class Policy:
         return {**(customer.rule_inputs if customer else {}), "month": float(today.month), **said}
 
     def profile(self, assessment: Assessment, customer: Customer | None, today: date) -> Profile:
-        """An income in a currency without a reference rate of today is not known, and then the cap applies."""
-        rate = krw_rate(self.serving["suitability"], customer.currency, today) if customer else None
-        income = customer.income * rate if customer and customer.income is not None and rate else None
-        age = customer.age if customer else None
-        return Profile(assessment.tolerance, assessment.assessed_at, age, income)
+        """What suitability reads. Neither age nor income is known from a row that may not be used, nor an income in a
+        currency without a rate of today; then the caps apply.
+        """
+        usable = customer if customer and self.row_trouble(customer, today) is None else None
+        if usable is None:
+            return Profile(assessment.tolerance, assessment.assessed_at, None, None)
+        rate, income = krw_rate(self.serving["suitability"], usable.currency, today), known_income(usable.income)
+        in_krw = None if income is None or rate is None else income * rate
+        return Profile(assessment.tolerance, assessment.assessed_at, usable.age, in_krw)
+
+    def row_trouble(self, customer: Customer, today: date) -> str | None:
+        """Why the date of a customer's row keeps it from being used, or None."""
+        age_d = (today - customer.refreshed).days
+        if age_d > int(self.serving["feature"]["hard_max_age_d"]):
+            return "FEATURES_TOO_OLD"
+        return "FEATURES_FROM_FUTURE" if age_d < -CLOCK_SLACK_D else None
 
     def candidates(self, profile: Profile, customer: Customer | None, today: date) -> tuple[list[Item], dict[str, int]]:
         """Items that may be offered, and how many were dropped for which reason."""

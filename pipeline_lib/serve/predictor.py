@@ -125,7 +125,9 @@ class Predictor:
     @classmethod
     def of(cls, bundle: Bundle) -> Predictor:
         """The predictor of a bundle, by its own policy and the best engine there is."""
-        return cls(bundle, open_engine(bundle.folder), float(bundle.policy["serving"]["range_margin"]))
+        # A version that names no library was packaged before versions did: then none may stand in for the kernel.
+        engine = open_engine(str(bundle.manifest.get("lightgbm_sha256") or ""))
+        return cls(bundle, engine, float(bundle.policy["serving"]["range_margin"]))
 
     def student(self, task: str, layer: int) -> Student:
         """Raises PredictionRefused when the package has no such model or it cannot be loaded."""

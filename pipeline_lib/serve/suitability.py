@@ -1,7 +1,8 @@
 """Who may be offered what: hard caps that no file, flag or operator can loosen.
 
-Missing data never helps: no grade, no tolerance, no age or no income and the stricter reading applies. A customer
-of exactly 65 is capped; an income of exactly 30,000,000 KRW is not. Source: serving.md 5, S7 and S8.
+Missing data never helps: no grade, no tolerance, no age or no income and the stricter reading applies; a value that
+cannot be true counts as missing. A customer of exactly 65 is capped; an income of exactly 30,000,000 KRW is not. What
+a policy may say is bounded in ``hard_bounds.py``. Source: serving.md 5, S7 and S8.
 """
 
 from __future__ import annotations
@@ -9,15 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
+from math import isfinite
 from typing import Any
 
-from pipeline_lib.errors import SettingsError
-
-AGE_CAP = 65
-AGE_CAP_GRADE = 2
-INCOME_CAP_KRW = 30_000_000
-INCOME_CAP_GRADE = 3
-TOLERANCE_MAX_AGE_D = 365
+OLDEST = 122
+"""Years that the oldest person on record reached; a higher age is a mistake."""
+HIGHEST_INCOME_KRW = 10**12
+"""A higher annual income is a mistake of unit; several times the highest that is known of anybody in Korea."""
+TOLERANCES = range(1, 6)
 
 
 @dataclass(frozen=True)
@@ -65,21 +65,40 @@ class Caps:
 
     @classmethod
     def from_policy(cls, policy: Mapping[str, Any]) -> Caps:
-        """Raises SettingsError when the policy loosens a cap: the function does not start."""
-        caps = cls(
+        """Of a policy that ``hard_bounds.require`` let pass."""
+        return cls(
             int(policy["age_cap"]), int(policy["age_cap_grade"]), float(policy["income_cap_krw"]),
             int(policy["income_cap_grade"]), int(policy["tolerance_max_age_d"]),
         )  # fmt: skip
-        loosened = {
-            "age_cap": caps.age_cap > AGE_CAP,
-            "age_cap_grade": caps.age_cap_grade > AGE_CAP_GRADE,
-            "income_cap_krw": caps.income_cap_krw < INCOME_CAP_KRW,
-            "income_cap_grade": caps.income_cap_grade > INCOME_CAP_GRADE,
-            "tolerance_max_age_d": caps.tolerance_max_age_d > TOLERANCE_MAX_AGE_D,
-        }
-        if bad := sorted(name for name, is_loose in loosened.items() if is_loose):
-            raise SettingsError(f"policy/serving.json: suitability {bad} loosen a hard cap; they may only be tightened")
-        return caps
+
+
+def known_age(value: object) -> int | None:
+    """Completed years [0..122]; None for what is no number or no age."""
+    number = _number(value)
+    return int(number) if number is not None and 0 <= number < OLDEST + 1 else None
+
+
+def known_income(value: object) -> float | None:
+    """An income [per year]; None for what is no number, or negative."""
+    number = _number(value)
+    return number if number is not None and number >= 0 else None
+
+
+def known_tolerance(value: object) -> int | None:
+    """1 to 5; None for everything else."""
+    number = _number(value)
+    return int(number) if number is not None and number in TOLERANCES else None
+
+
+def _number(value: object) -> float | None:
+    """A finite number; neither a text that looks like one nor a truth value is."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:  # an integer beyond every float
+        return None
+    return number if isfinite(number) else None
 
 
 @dataclass(frozen=True)
@@ -90,9 +109,10 @@ class Suitability:
 
     def tolerance(self, profile: Profile, today: date) -> int | None:
         """The tolerance that counts: none when it was never assessed, is stale or is not 1 to 5."""
-        if profile.tolerance not in range(1, 6) or profile.assessed_at is None:
+        tolerance = known_tolerance(profile.tolerance)
+        if tolerance is None or profile.assessed_at is None:
             return None
-        return profile.tolerance if self._fresh(profile.assessed_at, today) else None
+        return tolerance if self._fresh(profile.assessed_at, today) else None
 
     def stale(self, profile: Profile, today: date) -> bool:
         return profile.assessed_at is not None and not self._fresh(profile.assessed_at, today)
@@ -119,10 +139,12 @@ class Suitability:
         return item.class_name in self.blocked_classes or item.group in self.blocked_groups
 
     def senior(self, profile: Profile) -> bool:
-        return profile.age is None or profile.age >= self.caps.age_cap
+        age = known_age(profile.age)
+        return age is None or age >= self.caps.age_cap
 
     def low_income(self, profile: Profile) -> bool:
-        return profile.income_krw is None or profile.income_krw < self.caps.income_cap_krw
+        income = known_income(profile.income_krw)
+        return income is None or income > HIGHEST_INCOME_KRW or income < self.caps.income_cap_krw
 
     def _fresh(self, assessed_at: date, today: date) -> bool:
         return 0 <= (today - assessed_at).days <= self.caps.tolerance_max_age_d

@@ -20,6 +20,7 @@ from typing import Any
 from pipeline_lib.items import Items, TableUnreadable, meta
 from pipeline_lib.serve.layers import Row
 from pipeline_lib.serve.ood import Distance
+from pipeline_lib.serve.suitability import known_age, known_income, known_tolerance
 from pipeline_lib.serve.tiers import FairnessFlag
 
 __all__ = [
@@ -148,9 +149,9 @@ class Tables:
     def assessment(self, subject: str) -> Assessment:
         with _typed("suitability"):
             found = self.items.get("suitability", subject)
-            return (
-                Assessment(_int(found["tolerance"]), _date(found["assessed_at"])) if found else Assessment(None, None)
-            )
+            if found is None:
+                return Assessment(None, None)
+            return Assessment(known_tolerance(_number(found["tolerance"])), _date(found["assessed_at"]))
 
     def customer(self, subject: str) -> Customer | None:
         """The customer's row, or None for somebody unknown (cold start)."""
@@ -223,8 +224,8 @@ def _customer(meta: Mapping[str, Any], found: Mapping[str, Any]) -> Customer:
         refreshed=date.fromisoformat(meta["as_of"]),
         snapshot=date.fromisoformat(found["snapshot_date"]),
         held=tuple(json.loads(found["held"])),
-        age=_int(found["age"]),
-        income=None if found["income"] is None else float(found["income"]),
+        age=known_age(_number(found["age"])),
+        income=known_income(_number(found["income"])),
         currency=meta["currency"],
         protected=dict(json.loads(found["protected"])),
         teacher=_signals(meta, found["gates"]),
@@ -255,8 +256,11 @@ def _floats(blob: bytes) -> array[float]:
     return values
 
 
-def _int(value: Any) -> int | None:
-    return None if value is None else int(value)
+def _number(value: Any) -> int | float | None:
+    """Neither a text that looks like a number nor a truth value is one; whether it can be true is asked later."""
+    if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
+        raise TypeError(f"a number expected, found {type(value).__name__}")
+    return value
 
 
 def _date(value: Any) -> date | None:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from pipeline_lib import hard_bounds
 from pipeline_lib.settings.base import Section
 from pipeline_lib.settings.synthetic import Synthetic
 
@@ -92,4 +93,7 @@ class Source(Section):
             raise ValueError(f"tasks {both} are both derived and absent")
         if bad := [p.short for p in self.products if p.nba_class >= len(self.nba_classes)]:
             raise ValueError(f"products {bad} name an nba_class beyond nba_classes")
+        products = [product.model_dump() for product in self.products]
+        if wrong := hard_bounds.broken_grades(products, self.nba_classes):
+            raise ValueError("; ".join(wrong))
         return self

@@ -99,7 +99,7 @@ def bootstraps(bank: Any) -> str:
 
 def answers_in_a_process_without_torch(bank: Any, seen: pointer.Seen) -> None:
     on = local.refreshed_on(bank.settings)
-    local.assess(bank.settings, "100001", 3, on)
+    local.assess(bank.settings, "100001", 3, on, "ann")
     event = local.event(local.sample_request("100001", on))
     done = subprocess.run(
         [sys.executable, "-c", ISOLATED, json.dumps(event)],

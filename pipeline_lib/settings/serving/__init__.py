@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from pipeline_lib import hard_bounds
 from pipeline_lib.settings.base import Section
 from pipeline_lib.settings.serving.decision import Filters, Rules, Scope, Scoring, Suitability
 from pipeline_lib.settings.serving.words import L2a, Reasons
@@ -14,12 +15,12 @@ from pipeline_lib.settings.serving.words import L2a, Reasons
 class FeatureAge(Section):
     max_age_h: int = Field(ge=1)
     """A feature row refreshed longer ago is flagged stale [h]."""
-    hard_max_age_d: int = Field(ge=1)
+    hard_max_age_d: int
     """A row refreshed longer ago is not used: all tasks answer from rules [d]."""
 
 
 class KillSwitch(Section):
-    cache_ms: int = Field(ge=0, le=1000)
+    cache_ms: int
     """How long a read of the switches may be reused [ms]."""
 
 
@@ -40,7 +41,7 @@ class Review(Section):
     """Relative margin of the two best distinct items below which a person looks [0..1]."""
     max_entropy: float = Field(gt=0)
     """Entropy of fresh teacher gate weights, over ln(experts), above which a person looks [0..1]."""
-    careful_grade: int = Field(ge=1, le=5)
+    careful_grade: int
     """Risk grade from which an elderly or low-income customer's item is looked at."""
     teacher_max_age_h: int = Field(ge=1)
     """Teacher signals older than this are ignored [h]."""
@@ -108,3 +109,10 @@ class Serving(Section):
     l2a: L2a
     rights: Rights
     batch: Batch
+
+    @model_validator(mode="after")
+    def _within_bounds(self) -> Serving:
+        """A number that the code bounds is bounded there alone: the function checks the same without this file."""
+        if wrong := hard_bounds.broken(self.model_dump(mode="json")):
+            raise ValueError("; ".join(wrong))
+        return self

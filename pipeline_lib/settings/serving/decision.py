@@ -1,7 +1,7 @@
 """How an item is chosen: caps of suitability, scope, filters, weights of the score, the rules of Layer 3.
 
-The hard caps of suitability are constants in ``serve/suitability.py``; the bounds here let a file only tighten
-them, and the function checks once more when it starts. Source: serving.md 5, 7 and 8.
+What no file may say about the hard caps of suitability is in ``hard_bounds.py``: checked when settings load, and once
+more when a release starts. Source: serving.md 5, 7 and 8.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pipeline_lib.settings.base import Section
 
 
 class KrwRate(Section):
-    krw_per_unit: float = Field(gt=0)
+    krw_per_unit: float
     as_of: str = Field(pattern=r"^\d{4}-\d\d-\d\d$")
     """Day of the rate; before it the rate is not known."""
     source: str = Field(min_length=10)
@@ -22,19 +22,19 @@ class KrwRate(Section):
 
 
 class Suitability(Section):
-    """Each cap may be tightened, never loosened."""
+    """Each cap may be tightened, never loosened; bounds are in ``hard_bounds.py``."""
 
-    age_cap: int = Field(ge=0, le=65)
+    age_cap: int
     """From this age on the senior cap applies [years]."""
-    age_cap_grade: int = Field(ge=1, le=2)
+    age_cap_grade: int
     """Highest risk grade under the senior cap."""
-    income_cap_krw: int = Field(ge=30_000_000)
+    income_cap_krw: int
     """Below this annual income the low-income cap applies [KRW a year]."""
-    income_cap_grade: int = Field(ge=1, le=3)
+    income_cap_grade: int
     """Highest risk grade under the low-income cap."""
-    tolerance_max_age_d: int = Field(ge=1, le=365)
+    tolerance_max_age_d: int
     """An older assessment of risk tolerance counts as missing [d]."""
-    krw_rate_max_age_d: int = Field(ge=1)
+    krw_rate_max_age_d: int
     """An older rate counts as missing [d]."""
     krw_rates: dict[str, KrwRate]
     """ISO currency -> rate, for the income cap alone; a currency not listed makes the income unknown, and an unknown
@@ -47,7 +47,7 @@ class Scope(Section):
     blocked_groups: list[str]
     """Acquisition groups not offered in this deployment."""
     capital_market: list[str]
-    """Product classes that are capital-market products for the low-income cap."""
+    """Product classes and groups that are capital-market products for the low-income cap; some always are."""
     retention_items: list[str]
     """Products (short names) that serve retention: exempt from churn and message penalties."""
     long_horizon: list[str]

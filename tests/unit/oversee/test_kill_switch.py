@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -160,7 +161,9 @@ def test_nothing_personal_outranks_rules_and_not_the_other_way_round(settings: S
         ("everything", "*", "rule_based", "scope is one of global, task, cluster"),
         ("global", "churn_signal", "rule_based", r"target of scope global is \*"),
         ("task", "chrun_signal", "rule_based", "target of scope task is churn_signal"),
-        ("cluster", "seven", "rule_based", "is a number"),
+        ("cluster", "seven", "rule_based", "is a number from 0 to 19"),
+        ("cluster", "20", "rule_based", "is a number from 0 to 19, found '20'"),
+        ("cluster", "99", "rule_based", "is a number from 0 to 19, found '99'"),
         ("task", "churn_signal", "disable", "fallback of scope task is rule_based"),
         ("global", "*", "previous_model", "rule_based or disable"),
     ],
@@ -199,6 +202,81 @@ def down(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AuditError("the record is down")
 
     monkeypatch.setattr(unrecorded, "record_operation", refuse)
+
+
+def test_with_no_place_left_to_keep_it_the_switch_is_on_and_the_operator_is_told(
+    one_place: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    down(monkeypatch)
+    folder = Path(one_place.place.root.removeprefix("file://")) / unrecorded.FOLDER
+    folder.parent.mkdir()
+    folder.write_text("a file where the store wants a folder")
+    monkeypatch.setattr(cli.settings, "load", lambda: one_place)
+    typed = ["switch", "fire", "--scope", "global", "--operator", cli_person.person(), "--reason", WHY, "--json"]
+    assert cli.main(typed) == 7
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["error"] == "DoneUnrecorded"
+    assert shown["message"].startswith("global IS ON (version 1). kill_switch_fired of global was done; the record is")
+    assert json.loads(shown["message"].split("the row: ")[1])["reason"] == WHY
+    assert on(one_place) == ["global"]
+    monkeypatch.undo()
+    folder.unlink()
+    assert fire(one_place, request="r2") == {"switch": "global", "version": 1, "duplicate": True, "recorded": True}
+
+
+def test_a_recorded_row_does_not_wait_because_an_older_one_cannot_be_settled(
+    one_place: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objects = open_objects(one_place.place.root)
+
+    def refuse(*_: object) -> int:
+        raise AuditError("the record is down again")
+
+    monkeypatch.setattr(unrecorded, "settle", refuse)
+    assert fire(one_place)["recorded"]
+    assert objects.list(unrecorded.FOLDER) == []
+    assert len(said(one_place, "kill_switch_fired")) == 1
+
+
+def test_settlements_at_once_record_each_row_once_and_none_fails(
+    one_place: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objects = open_objects(one_place.place.root)
+    with monkeypatch.context() as without:
+        down(without)
+        for number in range(12):
+            fire(one_place, request=f"r{number}")
+    start = Barrier(4)
+
+    def settle(_: int) -> int:
+        start.wait()
+        return unrecorded.settle(one_place, objects)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sum(pool.map(settle, range(4))) >= 12
+    assert objects.list(unrecorded.FOLDER) == []
+    assert len(said(one_place, "kill_switch_fired")) == 12
+
+
+def test_a_row_that_another_settled_meanwhile_is_passed_over(
+    one_place: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objects = open_objects(one_place.place.root)
+    with monkeypatch.context() as without:
+        down(without)
+        fire(one_place, request="r1")
+        fire(one_place, request="r2")
+    real, other = unrecorded.write, open_objects(one_place.place.root)
+
+    def write(settings: Settings, row: Any) -> Any:
+        """While the first row is written somebody else settles all of them."""
+        monkeypatch.setattr(unrecorded, "write", real)
+        assert unrecorded.settle(settings, other) == 2
+        return real(settings, row)
+
+    monkeypatch.setattr(unrecorded, "write", write)
+    assert unrecorded.settle(one_place, objects) == 1
+    assert len(said(one_place, "kill_switch_fired")) == 2
 
 
 @pytest.mark.parametrize("step", ["before", "after"])

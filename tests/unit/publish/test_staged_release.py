@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ from botocore.client import BaseClient
 from botocore.exceptions import ClientError
 
 from pipeline_lib.business_time import utc_now
-from pipeline_lib.errors import ActivationFailed
+from pipeline_lib.canonical import canonical_bytes
+from pipeline_lib.errors import ActivationFailed, LockBusy
 from pipeline_lib.publish import release as releases
 from pipeline_lib.publish.targets.lambda_target import ALIAS, LambdaTarget
+from pipeline_lib.registry import lease
 from pipeline_lib.settings.promotion import Stage
 from tests.unit.gate.conftest import policy, world
 from tests.unit.gate.promotion_world import Tweaks, World
@@ -24,6 +27,9 @@ from tests.unit.publish.test_release_lambda import FUNCTION, SILENT, released, r
 __all__ = ["policy", "target", "world"]
 STAGE = Stage(share=0.1, looks=3, every_s=0.001)
 Event = tuple[str, str, dict[str, float]]
+STAGED: Event = ("2", "1", {"2": 0.1})
+WHOLE: Event = (ALIAS, "2", {})
+"""What is asked, and where the alias is: a look at the staged version, and the check after the shift."""
 
 
 class Killed(BaseException):
@@ -72,7 +78,7 @@ def test_a_promoted_version_answers_on_a_share_before_it_gets_the_rest(
     _, second = weeks(staged, tmp_path, target)
     seen = asked(target)
     releases.publish(staged.ctx, target=target)
-    assert seen == [("2", "1", {"2": 0.1})] * 3 + [(ALIAS, "2", {})]
+    assert seen == [STAGED] * 3 + [WHOLE]
     assert target.serving() == second == staged.seen.version
 
 
@@ -127,11 +133,47 @@ def test_a_crash_while_staged_is_seen_and_finished(staged: World, tmp_path: Path
         target.withdraw(second)
     with pytest.raises(ActivationFailed, match="alias live is at"):
         target.check(first)
-    asked(target)
+    seen = asked(target)
     later = staged.settings.promotion.lock_ttl_s + 1
     releases.reconcile(staged.settings, target=target, now=moment(later))
+    assert seen[:4] == [STAGED] * 3 + [WHOLE], "looked at as often as if nobody had died, and then shifted"
+    assert all(one == WHOLE for one in seen[4:])
     assert target.serving() == second == staged.seen.version
     assert alias() == ("2", {})
+
+
+@pytest.mark.parametrize("look", [1, 2, 3])
+def test_a_lock_that_is_lost_while_staged_leaves_the_stage_and_the_same_call_finishes_it(
+    staged: World, tmp_path: Path, target: LambdaTarget, look: int
+) -> None:
+    first, second = weeks(staged, tmp_path, target)
+    taken = canonical_bytes({"holder": "somebody else", "expires_at": moment(60).isoformat()})
+
+    def lose(count: int, qualifier: str) -> None:
+        """Somebody takes the lock, as after a pause in which it ran out."""
+        if count == look:
+            staged.ctx.objects.put(lease.KEY, taken)
+
+    def expire(lock: lease.Lease) -> None:
+        lock._expires = None  # the next ``keep`` looks again
+        keep(lock)
+
+    keep = lease.Lease.keep
+    seen = asked(target, lose)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(lease.Lease, "keep", expire)
+        with pytest.raises(LockBusy, match="somebody else") if look < 3 else nullcontext():
+            releases.publish(staged.ctx, target=target)
+    if look < 3:
+        assert seen == [STAGED] * look
+        assert target.serving() == f"{first}, 10% of it {second}", "the share that it had goes on"
+        assert staged.seen.version == second
+        staged.ctx.objects.delete(lease.KEY)
+        seen = asked(target)
+        releases.publish(staged.ctx, target=target)
+    assert seen == [STAGED] * 3 + [WHOLE]
+    assert alias() == ("2", {})
+    assert target.serving() == second == staged.seen.version
 
 
 def moment(seconds: float) -> datetime:

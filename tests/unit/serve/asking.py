@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
+from hashlib import sha256
 from typing import Any
 
 from pipeline_lib.serve import local
@@ -28,3 +30,16 @@ def change(release: Any, sql: str, *values: Any) -> None:
 
 def assessed(release: Any, service: Any, customer: str = "c5", tolerance: int = 3) -> None:
     service.tables.record_assessment(release.subject(customer), tolerance, release.now.date())
+
+
+def rebaked(release: Any, name: str, change: Callable[[Any], Any]) -> str:
+    """SHA-256 of the manifest of a release whose policy file was changed before it was sealed."""
+    path = release.folder / "policy" / f"{name}.json"
+    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+    manifest = json.loads((release.folder / "manifest.json").read_text())
+    for file in manifest["files"]:
+        if file["path"] == f"policy/{name}.json":
+            file["sha256"] = sha256(path.read_bytes()).hexdigest()
+    data = json.dumps(manifest).encode()
+    (release.folder / "manifest.json").write_bytes(data)
+    return sha256(data).hexdigest()

@@ -18,6 +18,7 @@ from pipeline_lib.publish.targets.local_target import LocalTarget
 from pipeline_lib.registry import versions
 from pipeline_lib.runs import RunContext
 from pipeline_lib.serve import everyone, local
+from pipeline_lib.serve.decide import decide
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def write(ctx: RunContext, sql: str, *values: Any) -> None:
 def test_stored_answers_are_the_functions_answers(night: RunContext) -> None:
     pepper = KeyFolder(night.settings.place.keys).pepper()
     for i in range(1, 41):  # a tolerance each, so that there is something to recommend
-        local.assess(night.settings, f"c{i}", 1 + i % 5, night.logical_date)
+        local.assess(night.settings, f"c{i}", 1 + i % 5, night.logical_date, "ann")
     answers, scores = all_ranges(night)
     service = local.open_local(night.settings)
     compared = 0
@@ -119,6 +120,39 @@ def test_a_range_whose_answers_cannot_be_recorded_is_not_published(
         everyone.score_range(night, 0)
     assert not night.has("everyone_part.0")
     assert everyone.score_range(night, 0).facts["customers"] == 100
+
+
+@pytest.mark.parametrize(("static", "status", "tier"), [(True, "static_content", 1), (False, "NO_SAFE_ANSWER", None)])
+@pytest.mark.parametrize("who", [{7}, set(range(240))], ids=["one", "all"])
+def test_a_customer_without_a_decision_costs_nobody_else_theirs(
+    night: RunContext, monkeypatch: pytest.MonkeyPatch, static: bool, status: str, tier: int | None, who: set[int]
+) -> None:
+    everyone.plan(night)
+    subjects = everyone._subjects(night)
+    lost = {subjects[number] for number in who}
+    service = local.open_local(night.settings)
+    service.policy = replace(service.policy, serving={**service.policy.serving, "static_content": static})
+
+    def decided(policy: Any, request: Any, subject: str, *rest: Any) -> Any:
+        if subject in lost:
+            raise ValueError("neither models nor rules can")
+        return decide(policy, request, subject, *rest)
+
+    monkeypatch.setattr("pipeline_lib.serve.service.decide", decided)
+    monkeypatch.setattr(local, "open_local", lambda settings: service)
+    parts = [everyone.score_range(night, number) for number in everyone.range_numbers(night)]
+    everyone.close(night)
+    answers = pl.concat(pl.read_parquet(part.path("answers.parquet")) for part in parts)
+    ours = pl.col("subject_ref").is_in(list(lost))
+    assert answers.height == 240
+    assert set(answers.filter(ours)["status"]) == {status}
+    assert set(answers.filter(ours)["review_tier"]) == {tier}
+    assert answers.filter(ours)["receipt"].is_null().all()
+    assert not answers.filter(~ours)["receipt"].is_null().any()
+    assert answers.filter(~ours)["prediction_id"].n_unique() == 240 - len(lost)
+    if lost != set(subjects):
+        session.commit(night.settings)
+        assert session.verification(night.settings).verdict == "INTACT"
 
 
 def test_a_release_in_between_stops_the_range(night: RunContext) -> None:

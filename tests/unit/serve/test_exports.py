@@ -57,7 +57,7 @@ def weeks(bank: RunContext, tmp_path: Path, aws: str) -> Callable[[date, int], R
             for table in ("meta", "feature_row"):
                 database.execute(f"UPDATE {table} SET meta_id = ? || substr(meta_id, 11)", (day.isoformat(),))
             database.execute("UPDATE meta SET key = meta_id WHERE key != 'current'")
-            database.execute("UPDATE feature_row SET age = ?", (day.toordinal(),))
+            database.execute("UPDATE feature_row SET income = ?", (day.toordinal(),))
         return with_tables(bank, URL, LocalObjects(folder))
 
     return make
@@ -71,7 +71,7 @@ def subjects(ctx: RunContext) -> list[str]:
 def dates(ctx: RunContext, of: list[str]) -> list[date]:
     """Of every customer's row, the date its export says; the row itself must be of that export."""
     found = [Tables(DynamoItems(PREFIX, 5.0), 0).customer(one) for one in of]
-    assert all(one is not None and one.age == one.refreshed.toordinal() for one in found)
+    assert all(one is not None and one.income == one.refreshed.toordinal() for one in found)
     return [one.refreshed for one in found if one is not None]
 
 

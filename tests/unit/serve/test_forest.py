@@ -232,6 +232,14 @@ def test_every_broken_promise_is_named(kernel: Kernel) -> None:
             kernel.model(Forest(data))
 
 
+@pytest.mark.parametrize("outputs", [0, 7, 2**32 - 1])
+def test_outputs_without_trees_of_their_own_are_refused_before_room_is_made_for_them(outputs: int) -> None:
+    """An altered count once took all memory there was: LightGBM believes its text."""
+    good = shape("few_leaves", 2)[1]
+    with pytest.raises(ContractError, match="trees for every output"):
+        Forest(good[:16] + struct.pack("<I", outputs) + good[20:])
+
+
 def test_a_tree_without_a_leaf_left_is_an_error_not_an_answer(kernel: Kernel) -> None:
     good = shape("few_leaves", 2)[1]
     at, size = Forest(good).sections()["mask"]

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from pipeline_lib.errors import ObjectMissing, SettingsError
-from pipeline_lib.keys import KeyFolder
+from pipeline_lib.audit import session
+from pipeline_lib.cli_person import person
+from pipeline_lib.errors import AppendFailed, ObjectMissing, SettingsError
+from pipeline_lib.keys import KeyFolder, subject_ref
 from pipeline_lib.publish.targets.local_target import LocalTarget
 from pipeline_lib.registry import versions
 from pipeline_lib.runs import RunContext
@@ -36,6 +38,27 @@ def test_a_bank_of_the_past_is_asked_in_its_own_time(home: RunContext, capsys: p
     assert shown["items"]
     assert shown["tasks"]["churn_signal"]["layer"] == 1
     assert shown["receipt"]["writer_id"].startswith("serve:")
+
+
+def test_a_tolerance_that_is_typed_is_in_the_record_with_who_typed_it(home: RunContext) -> None:
+    for tolerance in ("3", "2", "3"):
+        command.main(["--dataset", "synthetic", "--customer", "c5", "--tolerance", tolerance])
+    rows = [row for row in session.rows(home.settings, ["log_operation"]) if row.header["event"] == local.RECORDED]
+    rows.sort(key=lambda row: row.header["ts"])
+    subject = subject_ref(KeyFolder(home.settings.place.keys).pepper(), "c5")
+    assert [row.payload["details"]["tolerance"] for row in rows] == [3, 2, 3]
+    assert {(row.payload["actor_kind"], row.payload["actor_ref"]) for row in rows} == {("human", person())}
+    assert {row.payload["object_id"] for row in rows} == {subject}
+
+
+def test_a_tolerance_that_cannot_be_recorded_is_not_stored(home: RunContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    def down(*_: object, **__: object) -> None:
+        raise AppendFailed("the record is down")
+
+    monkeypatch.setattr(local, "record_operation", down)
+    assert command.main(["--dataset", "synthetic", "--customer", "c5", "--tolerance", "3"]) == 2
+    subject = subject_ref(KeyFolder(home.settings.place.keys).pepper(), "c5")
+    assert local.open_local(home.settings).tables.assessment(subject).tolerance is None
 
 
 def test_a_request_file_is_replayed(home: RunContext, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

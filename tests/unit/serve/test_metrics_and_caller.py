@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from hashlib import sha256
 from typing import Any
 
 import pytest
 
+from pipeline_lib.errors import SettingsError
+from pipeline_lib.keys import KeyFolder
 from pipeline_lib.serve import handler as function
 from pipeline_lib.serve import local
 from pipeline_lib.serve.handler import handler
+from pipeline_lib.serve.record import operator_ref
 
 from .contract import checked
 
@@ -47,6 +51,8 @@ def asked(body: dict[str, Any], claims: Any = None, **event: Any) -> tuple[int, 
         ({"sub": "u1", "channels": "branch web"}, 200),
         ({"sub": "u1", "channels": "web"}, 403),
         ({"sub": "u1", "channels": ""}, 403),
+        ({"sub": "u1", "channels": ["branch"]}, 403),
+        ({"sub": "u1", "operator_id": 5}, 403),
         ({"sub": "u1", "operator_id": "teller-1"}, 200),
         ({"sub": "u1", "operator_id": "teller-2"}, 403),
     ],
@@ -58,6 +64,60 @@ def test_where_the_gateway_names_callers_nobody_else_is_answered(
     found, _ = asked(request_body(), claims)
     assert found == http
     assert len(release.lines()) == (2 if http == 200 else 0)
+
+
+@pytest.mark.parametrize(
+    ("claims", "who"),
+    [
+        ({"sub": "u1", "operator_id": "teller-1"}, "teller-1"),
+        ({"sub": "u1"}, "sub:" + sha256(b"u1").hexdigest()[:60]),
+        ({"sub": "https://login.bank.example/" + 90 * "u"}, None),
+    ],
+)
+def test_a_request_that_names_no_operator_is_recorded_as_the_callers(
+    release: Any, instance: pytest.MonkeyPatch, request_body: Body, claims: dict[str, str], who: str | None
+) -> None:
+    instance.setenv("SERVE_AUTHORIZER", "jwt")
+    body = request_body(channel="web", access_reason="self_service", operator_id=None, terminal_id=None)
+    assert asked(body, claims)[0] == 200
+    rows = {row["header"]["event"]: row["payload"] for row in release.lines()[-1]}
+    pepper = KeyFolder(release.bank.settings.place.keys).pepper()
+    found = rows["data_access"]["operator_ref"]
+    assert found == rows["prediction"]["requester_ref"]
+    assert found == operator_ref(pepper, who) if who else found.startswith("o_")
+
+
+def test_no_subject_is_taken_for_an_operator(release: Any, instance: pytest.MonkeyPatch, request_body: Body) -> None:
+    """Somebody whose token says the subject "teller-1" is not the operator teller-1."""
+    instance.setenv("SERVE_AUTHORIZER", "jwt")
+    body = request_body(operator_id=None)
+    asked(body, {"sub": "teller-1"})
+    asked(body, {"sub": "u1", "operator_id": "teller-1"})
+    one, other = (
+        next(row["payload"]["operator_ref"] for row in rows if row["header"]["event"] == "data_access")
+        for rows in release.lines()[-2:]
+    )
+    assert None not in (one, other)
+    assert one != other
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("SERVE_AUTHORIZER", "JWT", "allowed: jwt"),
+        ("SERVE_AUTHORIZER", "", "allowed: jwt"),
+        ("SERVE_AUTHORIZER", "none", "allowed: jwt"),
+        ("SERVE_ENV", "production", "allowed: local or staging or prod"),
+        ("SERVE_ENV", "prod ", "allowed: local or staging or prod"),
+    ],
+)
+def test_a_guard_that_is_misspelt_is_no_start(
+    release: Any, instance: pytest.MonkeyPatch, request_body: Body, name: str, value: str, allowed: str
+) -> None:
+    with pytest.raises(SettingsError, match=f"{name} is '{value}', {allowed}"):
+        release.service(**{name: value})
+    instance.setenv(name, value)
+    assert asked(request_body())[0] == 503
 
 
 @pytest.mark.usefixtures("instance")

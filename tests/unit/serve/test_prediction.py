@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
 from typing import Any
 
 import lightgbm as lgb
@@ -168,14 +167,6 @@ def test_a_text_that_is_no_model_is_refused_not_crashed_on(grown: Grown) -> None
     forest = Forest(compile_text(grown["churn_signal", True][0], "churn"))
     with pytest.raises(LibraryFailed):
         Booster(LIBRARY, forest, b"this is no model", Trees(forest))
-
-
-def test_a_bundle_may_carry_its_own_library(tmp_path: Path) -> None:
-    (tmp_path / "lib").mkdir()
-    (tmp_path / "lib" / "lib_lightgbm.so").write_bytes(b"")
-    assert find_library(tmp_path) == tmp_path / "lib" / "lib_lightgbm.so"
-    with pytest.raises(LibraryFailed, match="cannot be loaded"):
-        Library(find_library(tmp_path))
 
 
 def test_packaged_gains_are_lightgbms_own(bank: Any) -> None:

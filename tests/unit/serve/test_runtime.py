@@ -30,7 +30,7 @@ from pipeline_lib.serve.local import event
 
 from .conftest import Release
 from .stores import PREFIX, copy_keys, copy_tables, make_tables
-from .test_absence import AS_OF, task, zipped  # noqa: F401
+from .test_absence import DAY_OF_ROWS, task, zipped  # noqa: F401
 
 BUCKET = "bank-audit"
 HEALTH = {"rawPath": "/v1/health", "requestContext": {"http": {"method": "GET"}}}
@@ -136,7 +136,7 @@ def test_an_instance_answers_and_records(
 ) -> None:
     bodies: list[Any] = [
         HEALTH,
-        event(request_body(context=AS_OF)),
+        event(request_body(context=DAY_OF_ROWS)),
         event(request_body(customer_id="")),
         ["no", "object"],
     ]

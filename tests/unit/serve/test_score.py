@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline_lib import settings
-from pipeline_lib.errors import SettingsError
-from pipeline_lib.serve import slate, suitability
+from pipeline_lib.serve import slate
 from pipeline_lib.serve.score import Scorer, Situation, task_values
 from pipeline_lib.serve.suitability import Caps, Item, Profile, Suitability
 from pipeline_lib.settings import Place
@@ -176,32 +175,6 @@ def profile(**changed: Any) -> Profile:
 )
 def test_who_may_be_offered_what(product: dict[str, Any], person: dict[str, Any], why: str | None) -> None:
     assert SUITABLE.refusal(item(**product), profile(**person), TODAY) == why
-
-
-@pytest.mark.parametrize(
-    ("key", "loose"),
-    [
-        ("age_cap", 66),
-        ("age_cap_grade", 3),
-        ("income_cap_krw", 29_999_999),
-        ("income_cap_grade", 4),
-        ("tolerance_max_age_d", 366),
-    ],
-)
-def test_a_policy_that_loosens_a_cap_starts_neither_here_nor_there(key: str, loose: int, tmp_path: Any) -> None:
-    baked = {**SERVING.suitability.model_dump(mode="json"), key: loose}
-    with pytest.raises(SettingsError, match=key):
-        Caps.from_policy(baked)
-    overrides = tmp_path / "loose.yaml"
-    overrides.write_text(f"serving: {{suitability: {{{key}: {loose}}}}}")
-    with pytest.raises(SettingsError, match=key):
-        settings.load("synthetic", Place(dataset="synthetic", overrides=overrides))
-
-
-def test_a_tightened_cap_is_accepted() -> None:
-    tight = Caps.from_policy({**SERVING.suitability.model_dump(mode="json"), "age_cap": 60})
-    assert tight.age_cap == 60
-    assert suitability.AGE_CAP == 65
 
 
 def scored(**scores: float) -> list[slate.Scored]:

@@ -7,8 +7,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from pipeline_lib.forest import library
 from pipeline_lib.serve import engine
 from pipeline_lib.serve.kernel import LibraryFailed
+from tests.unit.serve.asking import rebaked
 from tests.unit.serve.faults.table import STATIC, Seen, error, fault, rules
 from tests.unit.serve.faults.world import TASK, World
 
@@ -64,6 +66,12 @@ def no_engine(world: World) -> None:
     world.patch(engine, "_lightgbm", nothing_there)
 
 
+@fault(MODELS, "the kernel is missing, and LightGBM's library is another one", rules("MODELS_UNLOADABLE"))
+def another_lightgbm(world: World) -> None:
+    world.patch(engine, "find_kernel", nothing_there)
+    world.patch(library, "sha256", lambda path: "0" * 64)
+
+
 @fault(MODELS, "models break the decision (an attribution raises)", rules("DECISION_FAILED"))
 def attribution_breaks(world: World) -> None:
     student = world.start().policy.models.predictor.student(TASK, 1)
@@ -90,6 +98,20 @@ def nothing_left(world: World) -> None:
 @fault(RELEASE, "a file was added to the bundle", rules("MODELS_REFUSED"))
 def file_added(world: World) -> None:
     (world.release.folder / "students" / "extra.txt").write_text("who put this here?")
+
+
+@fault(RELEASE, "a shared library was put beside the package", rules("MODELS_REFUSED"))
+def library_added(world: World) -> None:
+    (world.release.folder / "lib").mkdir()
+    (world.release.folder / "lib" / library.NAME).write_bytes(b"never loaded")
+
+
+@fault(RELEASE, "its policy loosens a hard cap, and everything is signed and in order", error(503, "NO_SAFE_ANSWER"))
+def loosened(world: World) -> None:
+    def change(policy: Any) -> Any:
+        return {**policy, "suitability": {**policy["suitability"], "age_cap": 66}}
+
+    world.variables["SERVE_MANIFEST_SHA256"] = rebaked(world.release, "serving", change)
 
 
 @fault(RELEASE, "a policy file was changed", error(503, "NO_SAFE_ANSWER"))

@@ -54,6 +54,18 @@ class Figures:
     """Entries of requests that were told they are not recorded: durable all the same, and nobody saw an answer."""
     verdict: str = ""
 
+    def __str__(self) -> str:
+        """What a run is judged by; each status and code with its count."""
+        lines = [
+            f"{self.good} good and {self.bad} bad requests",
+            f"answered {self.answered} of {self.good} good ({self.answered / self.good:.3%})",
+            f"personal, with receipt {self.personal}; degraded {self.degraded}; verification {self.verdict}",
+            f"recorded though the caller was told otherwise: {self.unanswered_sets} (complete, and never shown)",
+            f"task answers by layer: {dict(sorted(self.layers.items()))}",
+            *(f"  {count:6} {outcome}" for outcome, count in self.outcomes.most_common()),
+        ]
+        return "\n".join(lines)
+
 
 class Storm:
     """One world and its weather."""
@@ -237,13 +249,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "storm").mkdir()
         found = storm(make_bank(Path(folder) / "bank"), Path(folder) / "storm", asked.seed, asked.requests)
-    print(f"seed {asked.seed}: {found.good} good and {found.bad} bad requests")
-    print(f"answered {found.answered} of {found.good} good ({found.answered / found.good:.3%})")
-    print(f"personal, with receipt {found.personal}; degraded {found.degraded}; verification {found.verdict}")
-    print(f"recorded though the caller was told otherwise: {found.unanswered_sets} (complete, and never shown)")
-    print(f"task answers by layer: {dict(sorted(found.layers.items()))}")
-    for outcome, count in found.outcomes.most_common():
-        print(f"  {count:6} {outcome}")
+    print(f"seed {asked.seed}: {found}")
 
 
 if __name__ == "__main__":

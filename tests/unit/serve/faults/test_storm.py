@@ -12,6 +12,7 @@ REQUESTS, SEED = 2000, 1
 
 def test_a_storm_of_faults_is_survived(bank: Any, tmp_path: Path) -> None:
     found = storm(bank, tmp_path, SEED, REQUESTS)
+    print(found)  # every status and its count: shown with -rP, or when this fails
     assert found.answered >= 0.999 * found.good
     assert sum(found.outcomes.values()) == found.good + found.bad == REQUESTS
     assert found.personal == len(found.receipts)
