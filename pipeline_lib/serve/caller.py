@@ -45,6 +45,12 @@ def check(event: Mapping[str, Any], body: Mapping[str, Any], authorizer: str | N
     return own or _of_subject(subject)
 
 
+def channels(event: Mapping[str, Any], authorizer: str | None) -> tuple[str, ...] | None:
+    """The channels the caller may see; None: all."""
+    found = _claims(event).get("channels") if authorizer == JWT else None
+    return None if found is None else tuple(_names(found))
+
+
 def named(body: Mapping[str, Any], who: str | None) -> Mapping[str, Any]:
     """The body with the operator that it left out."""
     return body if who is None or body.get("operator_id") is not None else {**body, "operator_id": who}

@@ -11,7 +11,7 @@ Source: serving.md 9.4, 11 and 12.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -42,10 +42,21 @@ class Asked:
     """None: the answer's own."""
 
 
-def explain(service: Service, body: Mapping[str, Any], request_id: str) -> dict[str, Any]:
-    """The 200 answer. Raises Refused: 400, 404 UNKNOWN_PREDICTION, 503 where nothing can be read or recorded."""
+def explain(
+    service: Service, body: Mapping[str, Any], request_id: str, operator: str | None, channels: Sequence[str] | None
+) -> dict[str, Any]:
+    """The 200 answer.
+
+    Args:
+        operator: pseudonym of who asks. channels: whose answers they may see; None: all.
+
+    Raises:
+        Refused: 400, 403, 404 UNKNOWN_PREDICTION, 503 where nothing can be read or recorded.
+    """
     asked = parse(body)
     answer = _answer(service, asked)
+    if channels is not None and answer.get("channel") not in channels:
+        raise Refused(403, "FORBIDDEN", "prediction_id: an answer of a channel that is not the caller's")
     item = next((one for one in answer["items"] if one["grounds"]["item_id"] == asked.item_id), None)
     if item is None:
         raise UNKNOWN
@@ -55,7 +66,7 @@ def explain(service: Service, body: Mapping[str, Any], request_id: str) -> dict[
     if scopes.wide([one for one in switches if one.fallback == "disable"], None):
         raise Refused(503, "NO_SAFE_ANSWER", "a kill switch stops what is personal", retryable=True)
     said = _said(service, answer, reason, evidence, bool(switches))
-    receipt = _recorded(service, request_id, asked, answer, item, said)
+    receipt = _recorded(service, request_id, asked, {**answer, "operator": operator}, item, said)
     if said.rewritten is not None and said.rewritten.text is not None:
         _remember(service, answer, reason, said)
     return {

@@ -70,12 +70,13 @@ def entries(
 
 
 def _access(answer: Mapping[str, Any]) -> dict[str, Any]:
-    """Who asked is known to the gateway alone: the request names an answer, not a person."""
+    """Who asked is known where the gateway says it: the request names an answer, not a person."""
     return {
-        "operator_kind": "service",
+        "operator_ref": answer["operator"],
+        "operator_kind": "human" if answer["operator"] else "service",
         "subject_ref": answer["subject"],
         "row_scope": "single",
-        "access_reason": "self_service",
+        "access_reason": "branch_initiated" if answer["operator"] else "self_service",
         "purpose": "explanation",
         "fields_read": ["kept_answer", "kept_texts", "optout"],
         "row_count": 1,

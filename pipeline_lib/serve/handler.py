@@ -206,9 +206,10 @@ def _routed(
     if route not in (RECOMMEND, EXPLAIN):
         raise Refused(404, "NO_SUCH_ROUTE", "known: POST /v1/recommendations, POST /v1/reasons, GET /v1/health")
     body = body_of(_payload(event), _media_type(event))
-    who = caller.check(event, body, os.environ.get("SERVE_AUTHORIZER"))
+    authorizer = os.environ.get("SERVE_AUTHORIZER")
+    who = caller.check(event, body, authorizer)
     if route == EXPLAIN:
-        return get_service().explain(body, request_id)
+        return get_service().explain(body, request_id, who, caller.channels(event, authorizer))
     return get_service().recommend(caller.named(body, who), request_id, remaining_s)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline_lib.conditions import Condition
 from pipeline_lib.serve.decide import Decided, Known
+from pipeline_lib.serve.request import Request
 
 if TYPE_CHECKING:
     from pipeline_lib.serve.service import Service
@@ -20,16 +21,19 @@ def texts(service: Service, subject: str, known: Known) -> Mapping[str, Any]:
     return service.keep.texts(subject, service.now().timestamp())
 
 
-def remember(service: Service, prediction_id: str, subject: str, locale: str, known: Known, decided: Decided) -> None:
+def remember(
+    service: Service, prediction_id: str, subject: str, request: Request, known: Known, decided: Decided
+) -> None:
     """Store what explains a recorded answer. Raises TableUnreadable."""
     if not decided.reasons:
         return
     features = service.policy.features(known.customer)
     book = service.policy.reasons
-    templates = [r if r.source == "L1" else book.say(r.grounds, subject, locale) for r in decided.reasons]
+    templates = [r if r.source == "L1" else book.say(r.grounds, subject, request.locale) for r in decided.reasons]
     items = zip(decided.outcome.items, templates, decided.methods, strict=True)
     body = {
-        "subject": subject, "locale": locale, "version": service.policy.models.bundle.version,
+        "subject": subject, "channel": request.channel, "locale": request.locale,
+        "version": service.policy.models.bundle.version,
         "by_rules": known.opted_out, "richness": richness(service.policy.serving["l2a"], features),
         "tolerance": decided.outcome.tolerance, "tier": decided.outcome.review.tier,
         "items": [

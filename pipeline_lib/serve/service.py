@@ -98,11 +98,21 @@ class Service:
                 self._settle(claimed, response)
         return response
 
-    def explain(self, body: Mapping[str, Any], request_id: str) -> dict[str, Any]:
-        """Why an item was recommended. Raises Refused: the documented error answers."""
+    def explain(
+        self, body: Mapping[str, Any], request_id: str, who: str | None = None, channels: Sequence[str] | None = None
+    ) -> dict[str, Any]:
+        """Why an item was recommended.
+
+        Args:
+            who: asks, as the gateway says; None: it does not say. channels: whose answers they may see; None: all.
+
+        Raises:
+            Refused: the documented error answers.
+        """
         from pipeline_lib.serve.explain import explain  # not before somebody asks: a recommendation needs none of it
 
-        return explain(self, body, request_id)
+        operator = record.operator_ref(self.pepper, who) if who else None
+        return explain(self, body, request_id, operator, channels)
 
     def health(self) -> dict[str, Any]:
         """Which version answers and how; no customer data."""
@@ -193,12 +203,12 @@ class Service:
         if receipt is None:
             return self._static(request, request_id, "AUDIT_UNAVAILABLE", "the answer cannot be recorded")
         if request.customer_id:  # the nightly batch names nobody, and nobody asks it why
-            self._remember(prediction_id, subject, request.locale, known, decided)
+            self._remember(prediction_id, subject, request, known, decided)
         return answer.recorded(body, receipt, started)
 
-    def _remember(self, prediction_id: str, subject: str, locale: str, known: Known, decided: Decided) -> None:
+    def _remember(self, prediction_id: str, subject: str, request: Request, known: Known, decided: Decided) -> None:
         try:
-            keeping.remember(self, prediction_id, subject, locale, known, decided)
+            keeping.remember(self, prediction_id, subject, request, known, decided)
         except BROKEN as error:
             log.error("an answer was not kept, it cannot be explained: %s", _said(error))
 

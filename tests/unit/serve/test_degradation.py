@@ -223,7 +223,7 @@ def test_a_stored_value_of_another_kind_is_in_no_log(
     service = release.service()
     change(release, "INSERT INTO suitability VALUES (?, 'Kim Min-su 4111', '2026-11-01')", release.subject("c5"))
     assert ask(service, request_body())[0] == 200
-    assert "suitability: ValueError" in caplog.text
+    assert "suitability: TypeError" in caplog.text
     assert "Min-su" not in caplog.text
 
 

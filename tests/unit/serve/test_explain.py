@@ -368,3 +368,23 @@ def test_a_switch_that_lets_nothing_personal_be_shown_stops_explanations(
         assert desk.late() == []
     else:
         assert body["text"] == answer["items"][0]["reason"]["text"]
+
+
+@pytest.mark.parametrize(("channels", "http"), [("branch web", 200), (None, 200), ("web", 403)])
+def test_who_asks_is_recorded_and_sees_answers_of_their_own_channels(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, channels: str | None, http: int
+) -> None:
+    answer = desk.recommend()
+    monkeypatch.setenv("SERVE_AUTHORIZER", "jwt")
+    asked = {"prediction_id": answer["prediction_id"], "item_id": answer["items"][0]["item_id"]}
+    event = local.event(asked, "/v1/reasons")
+    claims = {"sub": "u1", "operator_id": "teller-1"} | ({"channels": channels} if channels else {})
+    event["requestContext"]["authorizer"] = {"jwt": {"claims": claims}}
+    found = respond(event, lambda: desk.service)
+    assert found["statusCode"] == http
+    if http == 200:
+        accesses = [row["payload"] for segment in desk.release.lines() for row in segment if
+                    row["header"]["event"] == "data_access"]  # fmt: skip
+        given, explained = accesses
+        assert explained["operator_ref"] == given["operator_ref"]
+        assert (explained["operator_kind"], explained["access_reason"]) == ("human", "branch_initiated")
