@@ -15,6 +15,7 @@ from pipeline_lib.audit.evidence import Reading, RowFact, SegmentRead
 from pipeline_lib.audit.keyring import Ring
 from pipeline_lib.audit.report import AuditFinding, Check
 from pipeline_lib.audit.segment import micros
+from pipeline_lib.audit.witness import Kept, mismatches
 from pipeline_lib.records import Receipt
 
 IDEM_WINDOW_US = 48 * 3600 * 1_000_000
@@ -41,6 +42,8 @@ class Facts:
     ring: Ring | None = None
     """The registry of keys; None when it does not verify."""
     ring_problem: str | None = None
+    kept: Sequence[Kept] = ()
+    """Notes that somebody outside kept."""
 
     def at(self, code: str, detail: str, part: SegmentRead, seq: int) -> AuditFinding:
         """A finding about one entry, with its leaf when it has one."""
@@ -214,7 +217,13 @@ def witnessed(facts: Facts) -> Check:
         else:
             continue
         found.append(facts.about("ANCHOR_MISMATCH", detail, n))
-    return judged("V13", len(ours), found, "the copies lie in the object store, not with an outside party")
+    found += [facts.about("ANCHOR_MISMATCH", *wrong) for wrong in mismatches(facts.past, facts.kept)]
+    undone = [f"{kept.name}: {kept.why}" for kept in facts.kept if kept.why]
+    if undone and not found:
+        return Check("V13", "skipped", 0, (), f"{len(undone)} kept notes cannot be compared, first {undone[0]}")
+    kept = f"{len(facts.kept) - len(undone)} notes that somebody outside kept were compared too"
+    alone = "the copies lie in the object store, not with an outside party"
+    return judged("V13", len(ours) + len(facts.kept), found, kept if facts.kept else alone)
 
 
 def clocks(facts: Facts) -> Check:
