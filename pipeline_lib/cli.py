@@ -20,6 +20,7 @@ from pipeline_lib import (
     cli_promote,
     cli_registry,
     cli_switch,
+    cli_witness,
     settings,
 )
 from pipeline_lib.business_time import last_promotion_day, utc_now
@@ -109,7 +110,7 @@ def verify(place: Settings, asked: argparse.Namespace) -> int:
     from pipeline_lib.audit import session
     from pipeline_lib.audit.verify import verification_page
 
-    report = session.verification(place)
+    report = session.verification(place, kept=cli_witness.kept(asked.witness))
     print(json.dumps(report.to_dict(), indent=2) if asked.json else verification_page(report))
     return 0 if report.verdict == "INTACT" else 1
 
@@ -254,7 +255,10 @@ def _parser() -> argparse.ArgumentParser:
                      help="gate only: judge for real, not a dry run; you may not approve it then")  # fmt: skip
     verb("summary", summary, "what a run did and where to look").add_argument("--date", **dated)  # type: ignore[arg-type]
     verb("manifests", manifests, "content hash of every stage of a run").add_argument("--date", **dated)  # type: ignore[arg-type]
-    verb("verify", verify, "verify the whole audit record").add_argument("--json", action="store_true")
+    whole = verb("verify", verify, "verify the whole audit record")
+    whole.add_argument("--json", action="store_true")
+    whole.add_argument("--witness", type=Path, nargs="+", default=[], metavar="FILE", help="notes kept outside")
+    cli_witness.add(verbs, ask_record)
     verb("champion", champion, "which version serves, and by which decision").add_argument(
         "--json", action="store_true"
     )

@@ -84,6 +84,12 @@ def first_seq(key: str) -> int:
     return int(key.rsplit("/", 1)[1].removesuffix(".jsonl"))
 
 
+def chain_of(key: str) -> tuple[str, int]:
+    """Writer and epoch of the segment under ``key``."""
+    _, writer_id, epoch, _ = key.split("/")
+    return writer_id, int(epoch)
+
+
 def read(store: Objects, keys: Sequence[str]) -> Iterator[bytes]:
     for key in keys:
         yield store.get(key)

@@ -9,12 +9,13 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline_lib.audit import anchors, keyring, note
+from pipeline_lib.audit import anchors, doubt, keyring, note
 from pipeline_lib.audit.anchors import Anchor, Covered
 from pipeline_lib.audit.evidence import Reading, RowFact, SegmentRead
 from pipeline_lib.audit.keyring import Ring
 from pipeline_lib.audit.report import AuditFinding, Check
 from pipeline_lib.audit.segment import micros
+from pipeline_lib.audit.witness import Kept, mismatches
 from pipeline_lib.records import Receipt
 
 IDEM_WINDOW_US = 48 * 3600 * 1_000_000
@@ -41,6 +42,8 @@ class Facts:
     ring: Ring | None = None
     """The registry of keys; None when it does not verify."""
     ring_problem: str | None = None
+    kept: Sequence[Kept] = ()
+    """Notes that somebody outside kept."""
 
     def at(self, code: str, detail: str, part: SegmentRead, seq: int) -> AuditFinding:
         """A finding about one entry, with its leaf when it has one."""
@@ -48,6 +51,10 @@ class Facts:
         offset = seq - part.first_seq
         leaf = first_leaf + offset if item and 0 <= offset < item.rows else None
         return AuditFinding(code, detail, part.chain.writer_id, part.chain.epoch, seq, leaf)
+
+    def about(self, code: str, detail: str, n: int) -> AuditFinding:
+        """A finding about checkpoint ``n``, with the first entry in doubt."""
+        return doubt.of_checkpoint(code, detail, n, self.past, self.covered, self.reading)
 
 
 def judged(check_id: str, n: int, findings: Iterable[AuditFinding], reason: str = "") -> Check:
@@ -145,7 +152,7 @@ def in_tree(facts: Facts) -> Check:
 def continued(facts: Facts) -> Check:
     """V09; without any checkpoint a cut record looks whole, so there is nothing to stand on."""
     if facts.anchor_problem:
-        return judged("V09", len(facts.past), [AuditFinding("CKPT_INVALID", facts.anchor_problem)])
+        return judged("V09", len(facts.past), [facts.about("CKPT_INVALID", facts.anchor_problem, len(facts.past) + 1)])
     if not facts.past:
         return Check("V09", "skipped", 0, (), "no checkpoint exists")
     return judged("V09", len(facts.past), [])
@@ -200,13 +207,23 @@ def witnessed(facts: Facts) -> Check:
     ours = {anchors.witness_key(anchor.checkpoint.n): anchor for anchor in facts.past}
     found = []
     for key in sorted(facts.witness.keys() | ours.keys()):
+        n = ours[key].checkpoint.n if key in ours else len(ours) + 1
         if key not in ours:
-            found.append(AuditFinding("ANCHOR_MISMATCH", f"{key} was signed once; the anchor store does not hold it"))
+            detail = f"{key} was signed once; the anchor store does not hold it"
         elif key not in facts.witness:
-            found.append(AuditFinding("ANCHOR_MISMATCH", f"the copy {key} is gone"))
+            detail = f"the copy {key} is gone"
         elif note.digest(facts.witness[key]) != note.digest(ours[key].note):
-            found.append(AuditFinding("ANCHOR_MISMATCH", f"the copy {key} is of another checkpoint"))
-    return judged("V13", len(ours), found, "the copies lie in the object store, not with an outside party")
+            detail = f"the copy {key} is of another checkpoint"
+        else:
+            continue
+        found.append(facts.about("ANCHOR_MISMATCH", detail, n))
+    found += [facts.about("ANCHOR_MISMATCH", *wrong) for wrong in mismatches(facts.past, facts.kept)]
+    undone = [f"{kept.name}: {kept.why}" for kept in facts.kept if kept.why]
+    if undone and not found:
+        return Check("V13", "skipped", 0, (), f"{len(undone)} kept notes cannot be compared, first {undone[0]}")
+    kept = f"{len(facts.kept) - len(undone)} notes that somebody outside kept were compared too"
+    alone = "the copies lie in the object store, not with an outside party"
+    return judged("V13", len(ours) + len(facts.kept), found, kept if facts.kept else alone)
 
 
 def clocks(facts: Facts) -> Check:

@@ -132,9 +132,11 @@ def commit(settings: Settings) -> dict[str, Any]:
     }
 
 
-def verification(settings: Settings, receipts: Sequence[Receipt] = ()) -> Report:
-    """Verify everything and report, whatever was found; writes nothing."""
-    return verify.examine(settings, receipts)
+def verification(
+    settings: Settings, receipts: Sequence[Receipt] = (), kept: Mapping[str, bytes] | None = None
+) -> Report:
+    """Verify everything and report, whatever was found; writes nothing. ``kept``: notes that somebody outside kept."""
+    return verify.examine(settings, receipts, kept=kept)
 
 
 def verify_record(settings: Settings) -> Mapping[str, Any]:

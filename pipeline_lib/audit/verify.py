@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from pipeline_lib.audit import anchors, catalogue, evidence, record, segment, storecheck
+from pipeline_lib.audit import anchors, catalogue, evidence, record, segment, storecheck, witness
 from pipeline_lib.audit.keyring import Ring
 from pipeline_lib.audit.plan import PLAN, Facts, not_judged
 from pipeline_lib.audit.report import Check, Report, unread, verification_page
@@ -61,16 +61,23 @@ def job(settings: Settings, receipts: Sequence[Receipt] = (), *, with_store: boo
     return _or_raise(report)
 
 
-def examine(settings: Settings, receipts: Sequence[Receipt] = (), *, with_store: bool = True) -> Report:
+def examine(
+    settings: Settings,
+    receipts: Sequence[Receipt] = (),
+    *,
+    with_store: bool = True,
+    kept: Mapping[str, bytes] | None = None,
+) -> Report:
     """Run the plan; a store that cannot be read makes the verdict INCOMPLETE, never an empty record.
 
     Args:
         receipts: what callers were promised; a missing one shows a cut above the newest checkpoint.
         with_store: compare the query store with the evidence too; without it V07 and V15 are skipped by design.
+        kept: name -> note that somebody outside kept of this record.
     """
     started = _now()
     try:
-        facts = _gather(settings, receipts, started)
+        facts = _gather(settings, receipts, started, kept or {})
         store_checks = storecheck.checks(settings, facts) if with_store else storecheck.skipped()
     except (StoreError, OSError) as error:
         return unread(record.origin(settings), str(error), started, _now(), code_version())
@@ -78,12 +85,12 @@ def examine(settings: Settings, receipts: Sequence[Receipt] = (), *, with_store:
     return _report(settings, facts, sorted(checks, key=lambda check: check.id))
 
 
-def _gather(settings: Settings, receipts: Sequence[Receipt], now: str) -> Facts:
+def _gather(settings: Settings, receipts: Sequence[Receipt], now: str, kept: Mapping[str, bytes]) -> Facts:
     keys, origin = KeyFolder(settings.place.keys), record.origin(settings)
-    witness = open_objects(settings.place.root)
+    second = open_objects(settings.place.root)
     past, problem = anchors.trusted(open_objects(settings.place.anchors), keys, origin)
     covered = anchors.covered(past)
-    copies = anchors.copies(witness, past)
+    copies = anchors.copies(second, past)
     promised = [segment.Chain(r.origin, r.writer_id, r.epoch).key_of(r.first_seq) for r in receipts]
     known = dict.fromkeys(promised, "") | {key: item.sha256 for key, (item, _, _) in covered.items()}
     ring, ring_problem = _ring(settings)
@@ -99,6 +106,7 @@ def _gather(settings: Settings, receipts: Sequence[Receipt], now: str) -> Facts:
         anchor_skew_s=settings.audit.anchor_skew_s,
         ring=ring,
         ring_problem=ring_problem,
+        kept=witness.read(settings, kept),
     )
 
 
