@@ -36,7 +36,7 @@ def frame(
         since: only rows written at or after this moment; carries a time zone.
 
     Returns:
-        Header columns, ``payload``, ``leaf_index``, ``ckpt_n`` and the columns asked for, in leaf order.
+        Rows whose payload is gone are left out when columns are asked for. Header columns, ``payload``, ``leaf_index``, ``ckpt_n`` and the columns asked for, in leaf order.
 
     Raises:
         ValueError: a table or column that the record does not have.
@@ -52,6 +52,7 @@ def frame(
     names = [name for name in SCHEMA.names if name != "ingest_ts"]
     parts = [store.read(name, names, " AND ".join(limits) or None).select(names) for name in quarters]
     found = pl.DataFrame(pa.concat_tables([SCHEMA.empty_table().select(names), *parts])).sort("leaf_index")
+    found = found.filter(pl.col("payload").is_not_null()) if columns else found
     payloads = [json.loads(payload) for payload in found["payload"]] if columns else []
     unpacked = [pl.Series(name, [_text(payload[name]) for payload in payloads], dtype=pl.String) for name in columns]
     return found.with_columns(unpacked)
@@ -59,7 +60,7 @@ def frame(
 
 def payloads(settings: Settings, table: str, as_of_ckpt: int | None = None) -> list[dict[str, Any]]:
     """The payloads of one table as dicts, in leaf order."""
-    return [json.loads(payload) for payload in frame(settings, table, as_of_ckpt)["payload"]]
+    return [json.loads(payload) for payload in frame(settings, table, as_of_ckpt)["payload"].drop_nulls()]
 
 
 def _text(value: Any) -> str | None:
