@@ -78,11 +78,18 @@ def of_subject(settings: Settings, subject: str, tables: Set[str]) -> list[Drop]
 
 def frozen(settings: Settings) -> str:
     """Why nothing may expire now; empty when it may. An action that a crash cut off does not freeze its own end."""
-    report = verify.examine(settings)
-    if report.verdict != "INTACT" and not (report.verdict == "INCOMPLETE" and report.codes() == {"INTENT_OPEN"}):
-        return f"the record does not verify: {report.verdict}"
+    if why := unsound(settings):
+        return why
     hold = lawful.held(lawful.holds(acts(settings)), segment.timestamp(int(utc_now().timestamp() * 1_000_000)))
     return f"a legal hold on {hold.object_id} is on since {hold.since}" if hold else ""
+
+
+def unsound(settings: Settings) -> str:
+    """Why the record is not one to take anything from; empty when it is. Its own open actions do not count."""
+    report = verify.examine(settings)
+    if report.verdict == "INTACT" or (report.verdict == "INCOMPLETE" and report.codes() == {"INTENT_OPEN"}):
+        return ""
+    return f"the record does not verify: {report.verdict}"
 
 
 def expire(settings: Settings, operator: str, reason: str, tables: Collection[str] = ()) -> dict[str, int]:

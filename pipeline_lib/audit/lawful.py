@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from pipeline_lib.audit.evidence import Act, Gone, SegmentRead
+from pipeline_lib.audit.evidence import Act, Gone
 from pipeline_lib.audit.plan import Facts, judged
 from pipeline_lib.audit.report import AuditFinding, Check
 from pipeline_lib.audit.segment import micros
@@ -64,7 +64,8 @@ def held(every: Iterable[Hold], ts: str, subject: str | None = None) -> Hold | N
 def expired(facts: Facts) -> Check:
     """V18: every payload that is gone went as a row said it would."""
     said = _announced(facts)
-    n, found = 0, []
+    n = 0
+    found: list[AuditFinding] = []
     for part in facts.reading.segments.values():
         for table, gone in _by_table(part.dropped).items():
             n += len(gone)

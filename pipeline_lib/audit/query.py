@@ -36,7 +36,8 @@ def frame(
         since: only rows written at or after this moment; carries a time zone.
 
     Returns:
-        Rows whose payload is gone are left out when columns are asked for. Header columns, ``payload``, ``leaf_index``, ``ckpt_n`` and the columns asked for, in leaf order.
+        Rows whose payload is gone are left out when columns are asked for.
+        Header columns, ``payload``, ``leaf_index``, ``ckpt_n`` and the columns asked for, in leaf order.
 
     Raises:
         ValueError: a table or column that the record does not have.

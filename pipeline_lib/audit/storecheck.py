@@ -133,7 +133,8 @@ def _line(row: Row) -> bytes:
     hashes = ("entry_hash", "hmac")
     header = {name: row[name] for name in HEADER if name not in hashes}
     body = json.dumps(header, ensure_ascii=False, separators=(",", ":"))
-    text = f'{{"entry_hash":"{row["entry_hash"]}","header":{body},"hmac":"{row["hmac"]}","payload":{row["payload"] or "null"}}}'
+    payload = row["payload"] or "null"
+    text = f'{{"entry_hash":"{row["entry_hash"]}","header":{body},"hmac":"{row["hmac"]}","payload":{payload}}}'
     return text.encode("utf-8", "surrogatepass")
 
 

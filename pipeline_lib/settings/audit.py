@@ -60,7 +60,8 @@ class Retention(Section):
         for table, days in self.days.items():
             if days is not None and days < FLOOR_DAYS[table]:
                 raise ValueError(f"retention.days: {table} is kept {FLOOR_DAYS[table]} days or more, found {days}")
-        if unsaid := sorted(one for one, act in self.on_erasure.items() if act == "keep" and not self.legal_basis.get(one)):
+        kept = {one for one, act in self.on_erasure.items() if act == "keep"}
+        if unsaid := sorted(one for one in kept if not self.legal_basis.get(one)):
             raise ValueError(f"retention.legal_basis: what stays after an erasure needs one: {unsaid}")
         return self
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,9 +20,9 @@ from pipeline_lib.errors import RequestRefused
 from pipeline_lib.keys import KeyFolder
 from pipeline_lib.objects import Objects, open_objects
 from pipeline_lib.settings import Settings
+from tests.unit.audit.conftest import scratch
 
 OLD = int(datetime(2021, 3, 1, tzinfo=UTC).timestamp() * 1_000_000)
-YEAR_US = 365 * lawful.DAY_US
 _TABLES = {
     "log_data_access": ("data_access", {"subject_ref": "s_1", "denied": False}),
     "log_model_inference": ("prediction", {"subject_ref": "s_1", "layer": "L3_rules"}),
@@ -46,14 +48,23 @@ def answers(settings: Settings, count: int, us: int, name: str) -> None:
         writer.append(entries)
 
 
-@pytest.fixture
-def aged(config: Settings) -> Settings:
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory, shipped: Settings) -> Path:
     """Three answers of 2021 and two of now, under a checkpoint and loaded."""
-    answers(config, 3, OLD, "old")
-    answers(config, 2, int(datetime.now(tz=UTC).timestamp() * 1_000_000) - 60_000_000, "new")
-    session.commit(config)
-    assert verify.examine(config).verdict == "INTACT"
-    return config
+    home = tmp_path_factory.mktemp("aged")
+    made = scratch(shipped, home)
+    answers(made, 3, OLD, "old")
+    answers(made, 2, int(datetime.now(tz=UTC).timestamp() * 1_000_000) - 60_000_000, "new")
+    session.commit(made)
+    assert verify.examine(made).verdict == "INTACT"
+    return home
+
+
+@pytest.fixture
+def aged(tmp_path: Path, built: Path, shipped: Settings) -> Settings:
+    """A copy of that record."""
+    shutil.copytree(built, tmp_path / "own")
+    return scratch(shipped, tmp_path / "own")
 
 
 def payloads(settings: Settings) -> dict[str, int]:
