@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from pipeline_lib.audit import catalogue, expiry, lawful, load, query, record, retained, session, verify
+from pipeline_lib.audit import catalogue, expiry, lawful, load, proof, query, record, retained, session, verify
 from pipeline_lib.audit.log import Writer
 from pipeline_lib.audit.operation import record_operation
 from pipeline_lib.audit.segment import Entry
@@ -192,6 +194,20 @@ def test_what_is_left_of_a_segment_cannot_be_changed(aged: Settings) -> None:
     assert verify.examine(aged).codes() & {"SEQ_GAP", "TREE_BROKEN", "CHAIN_BROKEN"}
     raw(aged).delete(key)
     assert "STORE_BEHIND_ANCHOR" in verify.examine(aged).codes()
+
+
+def test_a_row_without_its_payload_is_still_proved_to_a_stranger(aged: Settings, tmp_path: Path) -> None:
+    expiry.expire(aged, "ops", "three years are over")
+    row = next(one for one in query.frame(aged, "log_data_access").iter_rows(named=True) if one["payload"] is None)
+    proof.export(aged, [(row["writer_id"], row["epoch"], row["seq"])], tmp_path / "proof")
+    body = (tmp_path / "proof" / "bundle.json").read_bytes()
+    command = [sys.executable, "offline_verifier.py", "bundle.json", "checkpoint.pub"]
+    said = subprocess.run(command, cwd=tmp_path / "proof", capture_output=True, text=True)  # noqa: S603
+    assert "its payload is gone" in said.stdout + said.stderr
+    (tmp_path / "proof" / "bundle.json").write_bytes(body.replace(b'"payload":null', b'"payload":{"a":1}'))
+    said = subprocess.run(command, cwd=tmp_path / "proof", capture_output=True, text=True)  # noqa: S603
+    assert "the payload was changed" in said.stdout + said.stderr
+    assert said.returncode != 0
 
 
 class Killed(Exception):
