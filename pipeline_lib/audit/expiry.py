@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
-from pipeline_lib.audit import anchors, evidence, lawful, load, record, retained, segment, session, verify
+from pipeline_lib.audit import anchors, evidence, keyring, lawful, load, record, retained, segment, session, verify
 from pipeline_lib.audit.evidence import Act
 from pipeline_lib.audit.line import Line
 from pipeline_lib.audit.operation import record_operation
@@ -23,6 +23,8 @@ from pipeline_lib.keys import KeyFolder
 from pipeline_lib.objects import open_objects
 from pipeline_lib.settings import Settings
 
+LASTING = frozenset({"promotion", keyring.SERVICE})
+"""Services whose rows the registries of versions and of keys are computed from: their payloads stay for good."""
 BATCH = 100
 """Segments that one intent row names: a payload has at most 64 KiB."""
 
@@ -186,9 +188,11 @@ def _confirmed(settings: Settings, item: Mapping[str, Any]) -> set[int]:
 
 
 def _covered(settings: Settings) -> Iterable[tuple[str, list[Line]]]:
+    """Segments under a checkpoint from which payloads may go."""
     keys, origin = KeyFolder(settings.place.keys), record.origin(settings)
     for key in anchors.covered(anchors.history(open_objects(settings.place.anchors), keys, origin)):
-        yield key, _lines(settings, key)
+        if LASTING.isdisjoint(key.split("/")[1].split(":")):
+            yield key, _lines(settings, key)
 
 
 def _lines(settings: Settings, key: str) -> list[Line]:

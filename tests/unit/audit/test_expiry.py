@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from pipeline_lib.audit import catalogue, expiry, lawful, load, proof, query, record, retained, session, verify
@@ -22,7 +23,8 @@ from pipeline_lib.errors import RequestRefused
 from pipeline_lib.keys import KeyFolder
 from pipeline_lib.objects import Objects, open_objects
 from pipeline_lib.settings import Settings
-from tests.unit.audit.conftest import scratch
+from pipeline_lib.store import QueryStore
+from tests.unit.audit.conftest import operation, scratch
 
 OLD = int(datetime(2021, 3, 1, tzinfo=UTC).timestamp() * 1_000_000)
 _TABLES = {
@@ -97,8 +99,8 @@ def test_expiry_takes_one_table_of_the_old_answers_and_nothing_else(aged: Settin
     assert after.verdict == "INTACT", after.findings
     assert after.rows_by_table["log_data_access"] == before.rows_by_table["log_data_access"] == 5
     assert next(check.n for check in after.checks if check.id == "V18") == 3
-    assert query.frame(aged, "log_data_access")["payload"].null_count() == 3
-    assert query.frame(aged, "log_data_access", columns=["subject_ref"]).height == 2
+    assert query.frame(aged, "log_data_access", with_gone=True)["payload"].null_count() == 3
+    assert query.frame(aged, "log_data_access").height == 2
     assert len(query.payloads(aged, "log_data_access")) == 2
 
 
@@ -143,6 +145,21 @@ def test_a_record_that_does_not_verify_freezes_expiry(aged: Settings) -> None:
     raw(aged).put(key, raw(aged).get(key).replace(b"writer_open", b"writer_opem", 1))
     with pytest.raises(RequestRefused, match="does not verify: TAMPERED"):
         expiry.expire(aged, "ops", "three years are over")
+
+
+def test_rows_that_the_registry_is_computed_from_never_expire(aged: Settings) -> None:
+    clock = iter(range(OLD, OLD + 10_000_000, 1_000_000))
+    for service in ("promotion", "gate"):
+        writer = Writer.open(
+            record.store(aged), KeyFolder(aged.place.keys), origin=record.origin(aged), key_id=aged.audit.key_id,
+            service=service, now_us=lambda: next(clock),
+        )  # fmt: skip
+        writer.append([operation(f"swap:{service}", "manifest_swap")])
+    session.commit(aged)
+    days = {**aged.audit.retention.days, "log_operation": 1}  # below the floor: no file says so
+    policy = aged.audit.model_copy(update={"retention": aged.audit.retention.model_copy(update={"days": days})})
+    found = expiry.due(aged.model_copy(update={"audit": policy}), ["log_operation"])
+    assert [one.segment.split("/")[1].split(":")[0] for one in found] == ["gate"]
 
 
 def dropped_by_hand(settings: Settings, count: int = 1) -> None:
@@ -198,7 +215,11 @@ def test_what_is_left_of_a_segment_cannot_be_changed(aged: Settings) -> None:
 
 def test_a_row_without_its_payload_is_still_proved_to_a_stranger(aged: Settings, tmp_path: Path) -> None:
     expiry.expire(aged, "ops", "three years are over")
-    row = next(one for one in query.frame(aged, "log_data_access").iter_rows(named=True) if one["payload"] is None)
+    row = next(
+        one
+        for one in query.frame(aged, "log_data_access", with_gone=True).iter_rows(named=True)
+        if one["payload"] is None
+    )
     proof.export(aged, [(row["writer_id"], row["epoch"], row["seq"])], tmp_path / "proof")
     body = (tmp_path / "proof" / "bundle.json").read_bytes()
     command = [sys.executable, "offline_verifier.py", "bundle.json", "checkpoint.pub"]
@@ -251,7 +272,18 @@ def test_a_crash_between_reduction_and_removal_leaves_no_whole_copy(aged: Settin
     raw(aged).create(drop.segment, whole)
     retained.reduce([raw(aged)], drop.segment, set())
     assert not raw(aged).exists(drop.segment)
-    assert len(retained.generations(raw(aged), drop.segment)) == 1
+    (left,) = retained.generations(raw(aged), drop.segment)
+    assert raw(aged).get(left) == retained.without(whole, set(drop.seqs))
+
+
+def test_a_payload_that_only_the_query_table_lost_is_found(aged: Settings) -> None:
+    store = QueryStore(aged.place.query_store)
+    name = next(name for name in store.names() if name.startswith("log_guardrail__2021"))
+    rows = store.read(name).to_pylist()
+    rows[0]["payload"] = None
+    store.replace(name, pa.Table.from_pylist(rows, schema=load.SCHEMA))
+    found = next(check for check in verify.examine(aged).checks if check.id == "V07")
+    assert [one.detail.split(": ")[1] for one in found.findings] == ["the payload is gone here and not in the evidence"]
 
 
 def test_a_policy_below_the_floor_is_refused(aged: Settings) -> None:
