@@ -43,15 +43,15 @@ def execute(settings: Settings, asked: argparse.Namespace) -> Shown:
 
 
 def hold(settings: Settings, asked: argparse.Namespace) -> Shown:
-    from pipeline_lib.oversee import erasure
+    from pipeline_lib.oversee import legal_hold
 
-    return erasure.hold(settings, asked.customer, operator(asked), asked.reason, asked.ticket)
+    return legal_hold.hold(settings, asked.customer, operator(asked), asked.reason, asked.ticket)
 
 
 def release(settings: Settings, asked: argparse.Namespace) -> Shown:
-    from pipeline_lib.oversee import erasure
+    from pipeline_lib.oversee import legal_hold
 
-    return erasure.release(settings, asked.customer, operator(asked), asked.reason, asked.ticket)
+    return legal_hold.release(settings, asked.customer, operator(asked), asked.reason, asked.ticket)
 
 
 def status(settings: Settings, asked: argparse.Namespace) -> Shown:

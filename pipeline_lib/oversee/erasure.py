@@ -104,40 +104,12 @@ def execute(settings: Settings, request: str, operator: str) -> dict[str, Any]:
     return {"request": request, "state": "done", "payloads": payloads}
 
 
-def hold(settings: Settings, customer: str | None, operator: str, reason: str, ticket: str) -> dict[str, Any]:
-    """Nothing of this customer is erased (None: of anybody), and no payload expires, until it is released."""
-    return _hold(settings, customer, operator, reason, ticket, "held")
-
-
-def release(settings: Settings, customer: str | None, operator: str, reason: str, ticket: str) -> dict[str, Any]:
-    """End a legal hold. Raises RequestRefused when none is on."""
-    return _hold(settings, customer, operator, reason, ticket, "released")
-
-
 def status(settings: Settings) -> dict[str, Any]:
     """Requests with their state, and holds that are on."""
     every = expiry.acts(settings)
     on = [{"on": one.object_id, "since": one.since} for one in lawful.holds(every) if not one.until]
     names = ("request", "state", "asked_by", "approved_by", "ticket", "until")
     return {"requests": [{name: one[name] for name in names} for one in _requests(every)], "holds": on}
-
-
-def _hold(
-    settings: Settings, customer: str | None, operator: str, reason: str, ticket: str, state: str
-) -> dict[str, Any]:
-    operator, reason = persons.named(operator, reason, settings.promotion.force)
-    of = lawful.RECORD
-    if customer is not None:
-        of = mapping.resolve(settings, customer, operator, f"legal_hold: {reason}")
-    on = next((one for one in lawful.holds(expiry.acts(settings)) if one.object_id == of and not one.until), None)
-    if bool(on) == (state == "held"):
-        raise RequestRefused(f"{of}: " + (f"a hold is on since {on.since}" if on else "no hold is on"))
-    record_operation(
-        settings, lawful.HOLD, f"{lawful.HOLD}:{of}:{state}:{utc_now().isoformat()}", service="privacy",
-        object_type="hold", object_id=of, reason=reason, actor=("human", operator), severity="major",
-        details={"state": state, "subject_ref": None if customer is None else of, "ticket": scrub_ticket(ticket)},
-    )  # fmt: skip
-    return {"hold": of, "state": state}
 
 
 def _requests(every: Sequence[Act]) -> list[dict[str, Any]]:

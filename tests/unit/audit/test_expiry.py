@@ -235,11 +235,12 @@ class Killed(Exception):
     """The process ends here."""
 
 
-STEPS: tuple[tuple[Any, str], ...] = ((retained, "reduce"), (load, "rebuild"), (expiry, "remove"), (retained, "_next"))
+STEPS: tuple[tuple[Any, str, int], ...] = (
+    (expiry, "remove", 0), (retained, "reduce", 1), (retained, "_next", 1), (load, "rebuild", 0), (load, "rebuild", 1),
+)  # fmt: skip
 
 
-@pytest.mark.parametrize(("module", "name"), STEPS, ids=[name for _, name in STEPS])
-@pytest.mark.parametrize("calls", [0, 1])
+@pytest.mark.parametrize(("module", "name", "calls"), STEPS, ids=[f"{name}{calls}" for _, name, calls in STEPS])
 def test_a_run_that_was_killed_is_finished_by_the_next(
     aged: Settings, monkeypatch: pytest.MonkeyPatch, module: Any, name: str, calls: int
 ) -> None:

@@ -27,7 +27,7 @@ from pipeline_lib.ingest.customer_keys import write_index
 from pipeline_lib.items import place as places
 from pipeline_lib.keys import KeyFolder, subject_ref
 from pipeline_lib.objects import open_objects
-from pipeline_lib.oversee import erasure
+from pipeline_lib.oversee import erasure, legal_hold
 from pipeline_lib.publish.tables import FAIRNESS, FEATURE_TABLES, STATE_TABLES
 from pipeline_lib.settings import Place, Settings
 from tests.unit.serve.stores import make_tables
@@ -199,17 +199,17 @@ def test_asking_again_is_the_same_request(settings: Settings) -> None:
 @pytest.mark.parametrize("of", ["7001", None])
 def test_a_legal_hold_blocks_until_it_is_released(settings: Settings, of: str | None) -> None:
     request = approved(settings)
-    erasure.hold(settings, of, "lee", "a court asked us to keep everything", "CASE-9")
+    legal_hold.hold(settings, of, "lee", "a court asked us to keep everything", "CASE-9")
     with pytest.raises(RequestRefused, match="a legal hold is on"):
         erasure.execute(settings, request, "ann")
     assert index_of(settings).height == 3
-    erasure.release(settings, of, "lee", "the court closed the case", "CASE-9")
+    legal_hold.release(settings, of, "lee", "the court closed the case", "CASE-9")
     assert erasure.execute(settings, request, "ann")["state"] == "done"
     assert verify.examine(settings).verdict == "INTACT"
 
 
 def test_a_hold_on_somebody_else_blocks_nothing(settings: Settings) -> None:
-    erasure.hold(settings, "7002", "lee", "a court asked us to keep everything", "CASE-9")
+    legal_hold.hold(settings, "7002", "lee", "a court asked us to keep everything", "CASE-9")
     assert erasure.execute(settings, approved(settings), "ann")["state"] == "done"
 
 
@@ -312,7 +312,7 @@ def test_an_erasure_row_with_one_approval_is_found(settings: Settings, who: tupl
 
 def test_an_erasure_under_a_hold_is_found(settings: Settings) -> None:
     request = approved(settings)
-    erasure.hold(settings, "7001", "lee", "a court asked us to keep everything", "CASE-9")
+    legal_hold.hold(settings, "7001", "lee", "a court asked us to keep everything", "CASE-9")
     erasure._begin(settings, expiry.acts(settings), erasure._find(settings, expiry.acts(settings), request), "ann")
     assert verify.examine(settings).codes() == {"ERASURE_UNAUTHORISED"}
 
