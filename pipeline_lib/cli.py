@@ -17,6 +17,7 @@ from pipeline_lib import (
     cli_dispute,
     cli_keys,
     cli_person,
+    cli_privacy,
     cli_promote,
     cli_registry,
     cli_switch,
@@ -264,6 +265,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     cli_promote.add(verbs).set_defaults(run=promote)
     cli_registry.add(verbs).set_defaults(run=promote)
+    for made in cli_privacy.add(verbs):
+        made.set_defaults(run=promote)
     cli_switch.add(verbs).set_defaults(run=promote)
     cli_counterfactual.add(verbs).set_defaults(run=counterfactual)
     cli_dispute.add(verbs, ask_record)

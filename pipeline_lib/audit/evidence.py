@@ -10,7 +10,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pipeline_lib.audit import line, segment
 from pipeline_lib.audit.segment import Chain, Fault, Head
@@ -19,6 +19,8 @@ from pipeline_lib.keys import KeyFolder
 from pipeline_lib.objects import Objects
 
 FOLDER = "seg"
+ACTS = frozenset({"legal_hold", "erasure", "retention_drop"})
+"""Events whose payloads V18 and V19 judge."""
 _HAS_ACTION = b'{"action_id":"'
 """How a payload of log_operation begins when it belongs to an action: ``action_id`` sorts first."""
 _KEY = re.compile(r"seg/([^/]+)/([0-9]{10})/([0-9]{12})\.jsonl")
@@ -39,6 +41,26 @@ class RowFact(NamedTuple):
     """``action_id`` and ``phase`` of an operation."""
 
 
+class Gone(NamedTuple):
+    """A row whose header is there and whose payload is not."""
+
+    seq: int
+    ts: str
+    log_table: str
+    event: str
+    content_hash: str
+
+
+class Act(NamedTuple):
+    """A row about holds, erasures and expiry, with what it says."""
+
+    key: str
+    seq: int
+    ts: str
+    event: str
+    payload: Mapping[str, Any]
+
+
 @dataclass(frozen=True)
 class SegmentRead:
     """One segment after walking it."""
@@ -53,6 +75,7 @@ class SegmentRead:
     faults: tuple[Fault, ...]
     key_ids: frozenset[str]
     first_event: str | None
+    dropped: tuple[Gone, ...] = ()
 
 
 @dataclass
@@ -65,6 +88,11 @@ class Reading:
     """Objects that are not named like segments."""
     keyless: dict[str, str] = field(default_factory=dict)
     """Segments whose MACs could not be checked, and why."""
+    acts: list[Act] = field(default_factory=list)
+    """What was said about holds, erasures and expiry."""
+
+
+_Walked = tuple[SegmentRead, list[RowFact], str | None, list[Act]]
 
 
 def chains(store: Objects, origin: str) -> dict[Chain, list[str]]:
@@ -106,11 +134,12 @@ def examine(store: Objects, keys: KeyFolder, origin: str, known: Mapping[str, st
     found, reading.strays = _listed(store, origin, known)
     for chain, names in found.items():
         walked = _walk(store, keys, chain, names, known)
-        if any(fault.code == "SEQ_GAP" for part, _, _ in walked for fault in part.faults):
+        if any(fault.code == "SEQ_GAP" for part, _, _, _ in walked for fault in part.faults):
             walked = _walk(store, keys, chain, _listed(store, origin, known)[0][chain], known)
-        for part, facts, why_keyless in walked:
+        for part, facts, why_keyless, acts in walked:
             reading.segments[part.key] = part
             reading.facts.extend(facts)
+            reading.acts.extend(acts)
             if why_keyless:
                 reading.keyless[part.key] = why_keyless
     return reading
@@ -130,8 +159,8 @@ def _listed(store: Objects, origin: str, known: Iterable[str] = ()) -> tuple[dic
 
 def _walk(
     store: Objects, keys: KeyFolder, chain: Chain, names: Sequence[str], known: Mapping[str, str]
-) -> list[tuple[SegmentRead, list[RowFact], str | None]]:
-    walked: list[tuple[SegmentRead, list[RowFact], str | None]] = []
+) -> list[_Walked]:
+    walked: list[_Walked] = []
     head, why_keyless = chain.start(None), None
     for name in names:
         try:
@@ -156,8 +185,12 @@ def _walk(
             faults=tuple(dict.fromkeys(faults)),
             key_ids=frozenset(found.key_id for found in lines),
             first_event=lines[0].event if lines else None,
+            dropped=tuple(
+                Gone(one.seq, one.ts, one.log_table, one.event, one.content_hash) for one in lines if one.dropped
+            ),
         )
-        walked.append((part, [_fact(name, found) for found in lines], why_keyless))
+        acts = [_act(name, found) for found in lines if found.event in ACTS and not found.dropped]
+        walked.append((part, [_fact(name, found) for found in lines], why_keyless, acts))
     return walked
 
 
@@ -175,6 +208,14 @@ def _not_canonical(data: bytes, first: int) -> list[Fault]:
         for at, raw in enumerate(data.split(b"\n")[:-1])
         if not line.is_canonical(raw)
     ]
+
+
+def _act(key: str, found: line.Line) -> Act:
+    try:
+        payload = found.payload_dict()
+    except (ValueError, RecursionError):
+        payload = {}  # altered: V02 names it
+    return Act(key, found.seq, found.ts, found.event, payload)
 
 
 def _action(found: line.Line) -> tuple[str, str] | None:

@@ -22,6 +22,9 @@ MAX_PAYLOAD = 64 * 1024
 MAX_HEADER = 4 * 1024
 """Header with hashes [bytes]. Source: audit.md C10."""
 
+DROPPED = b"null"
+"""What stands for a payload that retention or an erasure took; an object is never it."""
+
 _HEX = r'"([0-9a-f]{64})"'
 _TEXT = r'"([^"\\\x00-\x1f]*+(?:\\(?:["\\bfnrt]|u00[01][0-9a-f])[^"\\\x00-\x1f]*+)*+)"'
 _WORD = r'"([a-z0-9_]+)"'
@@ -33,7 +36,7 @@ _LINE = re.compile(
     + r',"epoch":' + _NUMBER + r',"event":' + _WORD + r',"idem":' + _TEXT + r',"key_id":' + _TEXT
     + r',"log_table":' + _WORD + r',"origin":' + _TEXT + r',"prediction_id":' + _MAYBE + r',"prev_hash":' + _HEX
     + r',"request_id":' + _MAYBE + r',"schema":' + _NUMBER + r',"seg":' + _NUMBER + r',"seq":' + _NUMBER
-    + r',"ts":' + _TIME + r',"writer_id":' + _TEXT + r'\}),"hmac":' + _HEX + r',"payload":(\{.*\})\}',
+    + r',"ts":' + _TIME + r',"writer_id":' + _TEXT + r'\}),"hmac":' + _HEX + r',"payload":(\{.*\}|null)\}',
     re.DOTALL,
 )  # fmt: skip
 
@@ -61,6 +64,11 @@ class Line(NamedTuple):
     writer_id: str
     hmac: str
     payload: bytes
+
+    @property
+    def dropped(self) -> bool:
+        """Is the payload gone, the header kept? What is written always has one; V18 judges whether it may be gone."""
+        return self.payload == DROPPED
 
     @property
     def sealed_header(self) -> bytes:

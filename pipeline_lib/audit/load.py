@@ -132,7 +132,8 @@ def _rows(evidence: Objects, new: Sequence[Anchor]) -> Iterator[dict[str, Any]]:
             for raw in evidence.get(item.key).split(b"\n")[:-1]:
                 found = _anchored(raw, anchor, leaf_index, item.key)
                 place = {"leaf_index": leaf_index, "ckpt_n": anchor.checkpoint.n, "ingest_ts": now}
-                yield {**json.loads(found.sealed_header), "payload": found.payload.decode(), **place}
+                payload = None if found.dropped else found.payload.decode()
+                yield {**json.loads(found.sealed_header), "payload": payload, **place}
                 leaf_index += 1
 
 
@@ -143,7 +144,8 @@ def _anchored(raw: bytes, anchor: Anchor, leaf_index: int, key: str) -> line.Lin
     except ValueError as error:
         raise AuditError(f"{key}: {error}") from error
     expected = anchor.index.leaves[leaf_index - anchor.index.first_leaf]
-    if found.leaf.hex() != expected or chain.content_hash(found.payload) != found.content_hash:
+    altered = not found.dropped and chain.content_hash(found.payload) != found.content_hash
+    if found.leaf.hex() != expected or altered:
         raise AuditError(f"{key}: leaf {leaf_index} is not the one under checkpoint {anchor.checkpoint.n}; not loaded")
     return found
 

@@ -197,8 +197,8 @@ def row_of(item: Any, origin: str, points: dict[int, Point]) -> tuple[dict[str, 
     header = fields(line["header"], HEADER, "a row's header")
     where = f"{header['writer_id']} epoch {header['epoch']} entry {header['seq']}"
     need(header["origin"] == origin and header["canon"] == "c1", f"{where} is of another record")
-    content = sha(b"alog/content/v1\n", canonical(line["payload"])).hex()
-    need(isinstance(line["payload"], dict) and content == header["content_hash"], f"{where}: the payload was changed")
+    content = None if line["payload"] is None else sha(b"alog/content/v1\n", canonical(line["payload"])).hex()
+    need(content in (None, header["content_hash"]), f"{where}: the payload was changed")
     need(sha(b"alog/entry/v1\n", canonical(header)).hex() == line["entry_hash"], f"{where}: the header was changed")
     need(type(item["ckpt_n"]) is int and item["ckpt_n"] in points, f"{where}: its checkpoint is not in the bundle")
     point = points[item["ckpt_n"]]
@@ -206,12 +206,12 @@ def row_of(item: Any, origin: str, points: dict[int, Point]) -> tuple[dict[str, 
     need(type(item["leaf_index"]) is int, f"{where}: leaf_index must be a whole number")
     root = included(leaf, item["leaf_index"], point["size"], hashes(item["path"], "path"))
     need(root == point["root"], f"{where} is not leaf {item['leaf_index']} under checkpoint {point['n']}")
-    return header, point, doubts_of(header, point, list(points.values())[-1], where)
+    return header, point, doubts_of(header, point, list(points.values())[-1], where, content is None)
 
 
-def doubts_of(header: dict[str, Any], point: Point, newest: Point, where: str) -> list[str]:
+def doubts_of(header: dict[str, Any], point: Point, newest: Point, where: str, gone: bool) -> list[str]:
     """What a reader must know of a row that is proven to be in the record."""
-    doubts = []
+    doubts = [f"{where}: its payload is gone; that there was such a row is proven, not what it said"] if gone else []
     if moment(header["ts"]) > moment(point["ts"]) + SKEW:
         doubts.append(f"{where} says {header['ts']}, which is after the checkpoint that covers it")
     if newest["keys"] is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from pipeline_lib.audit import session
@@ -33,6 +33,7 @@ def record_operation(
     severity: Severity = "info",
     after_hash: str | None = None,
     details: Mapping[str, Any] | None = None,
+    approvals: Sequence[Mapping[str, str]] | None = None,
 ) -> Receipt:
     """Record it exactly once per idem and content; a changed content under the same idem is a row of its own.
 
@@ -40,6 +41,7 @@ def record_operation(
         service: who writes the row; also the actor unless another is named.
         action_id: what the phases of one action share; the idem when there is one phase only.
         after_hash: SHA-256 of the object after the act, if the act made one.
+        approvals: ``actor_ref``, ``method`` and ``at`` of the people whose yes it took.
 
     Raises:
         AuditError: the row is not durable; what it was to record must not happen.
@@ -55,6 +57,7 @@ def record_operation(
         "after_hash": after_hash,
         "severity": severity,
         "reason": reason,
+        "approvals": None if approvals is None else [dict(one) for one in approvals],
         "details": with_decimals(dict(details or {})),
         "code_rev": code_version(),
         "config_hash": settings.config_hash,

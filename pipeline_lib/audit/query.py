@@ -26,6 +26,7 @@ def frame(
     as_of_ckpt: int | None = None,
     columns: Sequence[str] = (),
     since: datetime | None = None,
+    with_gone: bool = False,
 ) -> pl.DataFrame:
     """Rows of one of the seven tables that are under a checkpoint and loaded.
 
@@ -34,6 +35,7 @@ def frame(
         columns: payload columns to unpack beside ``payload`` (canonical JSON text). Lists and objects come as
             canonical JSON text too, everything else as text, so that no type depends on the rows.
         since: only rows written at or after this moment; carries a time zone.
+        with_gone: also rows whose payload retention or an erasure took, with null for it and no columns unpacked.
 
     Returns:
         Header columns, ``payload``, ``leaf_index``, ``ckpt_n`` and the columns asked for, in leaf order.
@@ -52,6 +54,8 @@ def frame(
     names = [name for name in SCHEMA.names if name != "ingest_ts"]
     parts = [store.read(name, names, " AND ".join(limits) or None).select(names) for name in quarters]
     found = pl.DataFrame(pa.concat_tables([SCHEMA.empty_table().select(names), *parts])).sort("leaf_index")
+    if not with_gone:
+        found = found.filter(pl.col("payload").is_not_null())
     payloads = [json.loads(payload) for payload in found["payload"]] if columns else []
     unpacked = [pl.Series(name, [_text(payload[name]) for payload in payloads], dtype=pl.String) for name in columns]
     return found.with_columns(unpacked)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline_lib.audit import keyring, log
+from pipeline_lib.audit.retained import Retained
 from pipeline_lib.audit.segment import Entry
 from pipeline_lib.audit.sinks import Both
 from pipeline_lib.errors import AppendFailed, StoreError
@@ -27,7 +28,7 @@ def store(settings: Settings) -> Objects:
 
 def opened(first: str, second: str | None) -> Objects:
     """The evidence of one store, or of two as one."""
-    return Both(open_objects(first), open_objects(second)) if second else open_objects(first)
+    return Retained(Both(open_objects(first), open_objects(second)) if second else open_objects(first))
 
 
 def rings(settings: Settings) -> list[keyring.Ring]:

@@ -85,6 +85,7 @@ def rows(
     settings: Settings, tables: Sequence[str] | None = None, since: str | None = None, as_of_ckpt: int | None = None
 ) -> Iterator[StoredRow]:
     """Entries of the evidence, chain by chain, each checked against its hashes and its chain (not its MAC).
+    Rows whose payload is gone (retention, erasure) say nothing any more and are left out.
 
     Args:
         tables: which of the seven; all when None.
@@ -103,6 +104,8 @@ def rows(
                 break
             lines, head = segment.check(identity, head, objects.get(key))
             for found in lines:
+                if found.dropped:
+                    continue
                 if (tables is None or found.log_table in tables) and (since is None or found.ts >= since):
                     yield StoredRow.of(found)
 

@@ -55,7 +55,7 @@ def skipped() -> list[Check]:
 def _same_rows(rows: Sequence[tuple[str, Row]], facts: Facts, through: int) -> list[AuditFinding]:
     leaves = [leaf for anchor in facts.past for leaf in anchor.index.leaves]
     ckpts = [anchor.checkpoint.n for anchor in facts.past for _ in anchor.index.leaves]
-    found, seen = [], set()
+    found, seen, dropped = [], set(), _dropped(facts)
     for name, row in rows:
         leaf = row["leaf_index"]
         known = leaf is not None and 0 <= leaf < len(leaves)
@@ -65,7 +65,7 @@ def _same_rows(rows: Sequence[tuple[str, Row]], facts: Facts, through: int) -> l
         if leaf in seen:
             found.append(_diverged(row, f"{name}: leaf {leaf} is there twice"))
         seen.add(leaf)
-        if why := _why_not(name, row, leaves[leaf], ckpts[leaf]):
+        if why := _why_not(name, row, leaves[leaf], ckpts[leaf], leaf in dropped):
             found.append(_diverged(row, f"{name}: {why}"))
     expected = sum(len(anchor.index.leaves) for anchor in facts.past if anchor.checkpoint.n <= through)
     gone = [leaf for leaf in range(expected) if leaf not in seen]
@@ -75,10 +75,18 @@ def _same_rows(rows: Sequence[tuple[str, Row]], facts: Facts, through: int) -> l
     return found
 
 
-def _why_not(name: str, row: Row, leaf: str, ckpt_n: int) -> str | None:
+def _dropped(facts: Facts) -> set[int]:
+    """Leaves whose payload the evidence does not hold any more."""
+    parts = [(facts.covered[key][1], part) for key, part in facts.reading.segments.items() if key in facts.covered]
+    return {first + one.seq - part.first_seq for first, part in parts for one in part.dropped}
+
+
+def _why_not(name: str, row: Row, leaf: str, ckpt_n: int, dropped: bool) -> str | None:
     if chain.leaf(sealed_header(row)).hex() != leaf:
         return "the header is not the leaf"
-    if chain.content_hash(row["payload"].encode()) != row["content_hash"]:
+    if row["payload"] is None and not dropped:
+        return "the payload is gone here and not in the evidence"
+    if row["payload"] is not None and chain.content_hash(row["payload"].encode()) != row["content_hash"]:
         return "the payload is not the one that was hashed"
     if name != quarter_table(row["log_table"], row["ts"]):
         return "the row lies in the wrong table"
@@ -103,7 +111,7 @@ def _sample(rows: Sequence[tuple[str, Row]], facts: Facts, count: int) -> list[R
 
 def _same_bytes(sampled: Sequence[Row], facts: Facts, evidence: Objects) -> list[AuditFinding]:
     places = sorted((first, item.rows, key) for key, (item, first, _) in facts.covered.items())
-    found = []
+    found, dropped = [], _dropped(facts)
     lines: list[bytes] = []
     at, current = 0, -1
     for row in sampled:
@@ -115,7 +123,8 @@ def _same_bytes(sampled: Sequence[Row], facts: Facts, evidence: Objects) -> list
         if current != at:
             lines, current = evidence.get(places[at][2]).split(b"\n"), at
         offset = leaf - places[at][0]
-        if lines[offset : offset + 1] != [_line(row)]:
+        kept = {**row, "payload": None} if leaf in dropped else row  # not loaded again yet: V07 has compared it
+        if lines[offset : offset + 1] != [_line(kept)]:
             found.append(_diverged(row, "the row is not byte for byte the evidence"))
     return found
 
@@ -124,7 +133,8 @@ def _line(row: Row) -> bytes:
     hashes = ("entry_hash", "hmac")
     header = {name: row[name] for name in HEADER if name not in hashes}
     body = json.dumps(header, ensure_ascii=False, separators=(",", ":"))
-    text = f'{{"entry_hash":"{row["entry_hash"]}","header":{body},"hmac":"{row["hmac"]}","payload":{row["payload"]}}}'
+    payload = row["payload"] or "null"
+    text = f'{{"entry_hash":"{row["entry_hash"]}","header":{body},"hmac":"{row["hmac"]}","payload":{payload}}}'
     return text.encode("utf-8", "surrogatepass")
 
 

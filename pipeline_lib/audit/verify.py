@@ -10,7 +10,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from pipeline_lib.audit import anchors, catalogue, evidence, record, segment, storecheck, witness
+from pipeline_lib.audit import anchors, catalogue, evidence, lawful, record, segment, storecheck, witness
 from pipeline_lib.audit.keyring import Ring
 from pipeline_lib.audit.plan import PLAN, Facts, not_judged
 from pipeline_lib.audit.report import Check, Report, unread, verification_page
@@ -81,7 +81,7 @@ def examine(
         store_checks = storecheck.checks(settings, facts) if with_store else storecheck.skipped()
     except (StoreError, OSError) as error:
         return unread(record.origin(settings), str(error), started, _now(), code_version())
-    checks = [*(check(facts) for check in PLAN), *store_checks, *not_judged()]
+    checks = [*(check(facts) for check in (*PLAN, lawful.expired, lawful.erased)), *store_checks, *not_judged()]
     return _report(settings, facts, sorted(checks, key=lambda check: check.id))
 
 

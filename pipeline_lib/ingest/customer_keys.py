@@ -15,6 +15,7 @@ from pathlib import Path
 
 import polars as pl
 
+from pipeline_lib.audit import mapping
 from pipeline_lib.errors import ContractError, ObjectMissing, SwapLost
 from pipeline_lib.keys import subject_ref
 from pipeline_lib.objects import Objects
@@ -39,7 +40,8 @@ def assign_keys(snapshots: Mapping[date, Sequence[Path]]) -> pl.DataFrame:
 
 
 def write_index(objects: Objects, dataset: str, keys: pl.DataFrame, pepper: bytes, *, may_replace: bool) -> None:
-    """Store pseudonym -> key, keeping what is there: the index only grows, whatever the order in which runs come.
+    """Store pseudonym -> key, keeping what is there: the index only grows, whatever the order in which runs come,
+    but for erased customers, who keep their key and lose their row.
 
     Args:
         may_replace: whether another bank may take this one's place (a generated bank with other parameters).
@@ -47,13 +49,14 @@ def write_index(objects: Objects, dataset: str, keys: pl.DataFrame, pepper: byte
     Raises:
         ContractError: the stored index gives other keys to the same customers.
     """
-    name = f"restricted/{dataset}/customer_index.parquet"
+    name = mapping.index_key(dataset)
     digests = [subject_ref(pepper, customer) for customer in keys.get_column("customer_id")]
-    fresh = keys.select(customer_digest=pl.Series(digests, dtype=pl.String), customer_key="customer_key")
-    written = BytesIO()
-    fresh.sort("customer_digest").write_parquet(written, compression="zstd")
+    known = keys.select(customer_digest=pl.Series(digests, dtype=pl.String), customer_key="customer_key")
     while True:
         stored, tag = _stored(objects, name)
+        fresh = known.filter(~pl.col("customer_digest").is_in(sorted(mapping.erased(objects, dataset))))
+        written = BytesIO()
+        fresh.sort("customer_digest").write_parquet(written, compression="zstd")
         if stored is not None and _is_enough(stored, fresh, name, may_replace=may_replace):
             return
         try:

@@ -70,6 +70,9 @@ class Items(Protocol):
     def swap(self, table: str, item: Mapping[str, Any], field: str, was: Any, expires_at: float | None = None) -> bool:
         """Write an item whole if that field of the one of its key is ``was`` (None: there is none); whether it did."""
 
+    def delete(self, table: str, key: str) -> None:
+        """Remove an item; one that is not there is no error."""
+
 
 def open_items(url: str, timeout_s: float = TIMEOUT_S) -> Items:
     """The tables at ``file:///folder`` or ``dynamodb:<prefix of their names>``.
@@ -109,6 +112,8 @@ class SqliteItems:
         return None if row is None else dict(row)
 
     def all(self, table: str) -> list[Mapping[str, Any]]:
+        if table in EXPIRING and not (self._folder / KEPT).is_file():
+            return []
         with self._opened(table, "ro") as database:
             return [dict(row) for row in database.execute(f"SELECT * FROM {table}")]
 
@@ -144,6 +149,13 @@ class SqliteItems:
             if expires_at is not None:  # those go that were written as long ago as this one is to stay
                 database.execute(f"DELETE FROM {table} WHERE stored_at <= ?", (2 * item["stored_at"] - expires_at,))
             return database.execute(sql, (*item.values(), item[KEYS[table]], *given)).rowcount == 1
+
+    def delete(self, table: str, key: str) -> None:
+        if table in EXPIRING and not (self._folder / KEPT).is_file():
+            return
+        with self._opened(table, "rw") as database, database:
+            database.execute("PRAGMA secure_delete = ON")  # its bytes are written over, not only let go
+            database.execute(f"DELETE FROM {table} WHERE {KEYS[table]} = ?", (key,))
 
     @contextmanager
     def _opened(self, table: str, mode: str) -> Iterator[sqlite3.Connection]:

@@ -90,6 +90,10 @@ class DynamoItems:
                 return False
         return True
 
+    def delete(self, table: str, key: str) -> None:
+        with self._translated(table):
+            self._client.delete_item(TableName=self._prefix + table, Key={KEYS[table]: {"S": key}})
+
     @contextmanager
     def _translated(self, table: str) -> Iterator[None]:
         try:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from collections.abc import Mapping
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
 
 from pipeline_lib.settings.base import Section
 
@@ -23,6 +26,44 @@ class Similar(Section):
     """So many times k candidates are compared by their true vectors. Source: as nprobes."""
     min_answers: int = Field(ge=2)
     """Agreement and drift of explanations are unknown below so many answers."""
+
+
+FLOOR_DAYS: Mapping[str, int] = {
+    "log_operation": 2555,
+    "log_model_inference": 180,
+    "log_data_access": 730,
+    "log_dimension_change": 3650,
+    "log_attribution": 180,
+    "log_guardrail": 180,
+    "log_model_promotion": 3650,
+}
+"""No policy may keep payloads shorter [days]. Source: audit.md 5.1."""
+
+
+class Retention(Section):
+    """How long payloads are kept; headers and checkpoints are kept for good. Source: audit.md 5.1, 8.4."""
+
+    days: dict[str, int | None]
+    """Table -> days after which a payload goes; None: never."""
+    on_erasure: dict[str, Literal["drop", "keep"]]
+    """Table -> whether an erasure takes the payloads of the customer's rows before their time."""
+    legal_basis: dict[str, str]
+    """Table -> why what stays after an erasure may stay."""
+    erasure_valid_days: int = Field(ge=1)
+    """A request that was not carried out lapses after so long [days]."""
+
+    @model_validator(mode="after")
+    def _lawful(self) -> Self:
+        tables = set(FLOOR_DAYS)
+        if {*self.days} != tables or {*self.on_erasure} != tables:
+            raise ValueError(f"retention: days and on_erasure name {sorted(tables)}")
+        for table, days in self.days.items():
+            if days is not None and days < FLOOR_DAYS[table]:
+                raise ValueError(f"retention.days: {table} is kept {FLOOR_DAYS[table]} days or more, found {days}")
+        kept = {one for one, act in self.on_erasure.items() if act == "keep"}
+        if unsaid := sorted(one for one in kept if not self.legal_basis.get(one)):
+            raise ValueError(f"retention.legal_basis: what stays after an erasure needs one: {unsaid}")
+        return self
 
 
 class Audit(Section):
@@ -50,3 +91,4 @@ class Audit(Section):
     max_load_lag_minutes: int = Field(ge=0)
     """A checkpoint older than this must be in the query store [minutes]. Source: audit.md 1, G1."""
     similar: Similar
+    retention: Retention

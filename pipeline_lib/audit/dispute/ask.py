@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline_lib.audit import catalogue, record
+from pipeline_lib.audit import catalogue, mapping, record
 from pipeline_lib.audit.dispute import checking, remarks, sections
 from pipeline_lib.audit.dispute.checking import History
 from pipeline_lib.audit.dispute.gather import Gathered, Told, gather
@@ -82,9 +82,30 @@ def ask(
     of = checking.history(settings, question.as_of_ckpt, loaded_through(store))
     start, end = question.bounds
     found = gather(Rows(store, of.as_of.checkpoint.n), subject, start, end, question.product)
-    body = _body(settings, question, subject, found, of, words_of)
+    if mapping.is_erased(settings, subject):
+        body, rows = _erased(settings, question, found, of), [one for one in found.rows() if one.event == "erasure"]
+    else:
+        body, rows = _body(settings, question, subject, found, of, words_of), found.rows()
     _log_shown(settings, question, operator, asked, subject, found, body)
-    return Answer(body, checking.consistency(of), found.rows())
+    return Answer(body, checking.consistency(of), rows)
+
+
+def _erased(settings: Settings, question: Question, found: Gathered, of: History) -> dict[str, Any]:
+    """Structure without content: which entries there are, that they are the ones under the checkpoint, and no more.
+
+    It holds from the erasure on, whatever checkpoint is asked about; neither pseudonym nor payload is shown.
+    """
+    nobody = Gathered([], [one for one in found.about_subject if one.event == "erasure"])
+    body = _body(settings, question, "erased", nobody, of, no_package)
+    why = "this customer was erased on request: entries and their hashes remain, what they said is not shown"
+    return {**body, "erased": True, "holes": [why], "about_subject": [_act(row) for row in nobody.about_subject],
+            "entries": [row.ref() for row in found.rows()],
+            "proof": checking.examined(found.rows(), of)}  # fmt: skip
+
+
+def _act(row: Row) -> dict[str, Any]:
+    """An act of the erasure: who, when and why, without the pseudonym."""
+    return {**row.ref(), **{name: row.said.get(name) for name in ("actor_ref", "phase", "object_id", "reason")}}
 
 
 def _body(
